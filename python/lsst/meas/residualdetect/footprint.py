@@ -1,0 +1,206 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Footprints, peaks and parents: what detection found and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Detections", "Footprint", "Parent", "Peak"]
+
+
+@dataclass(frozen=True, eq=False)
+class Footprint:
+    """A set of pixels, stored as horizontal spans.
+
+    Parameters
+    ----------
+    spans : `numpy.ndarray`, (n, 3), int32
+        Row, first column, and column after the last of each span, in patch
+        coordinates; sorted, not overlapping.
+    """
+
+    spans: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        spans = np.ascontiguousarray(self.spans, dtype=np.int32)
+        if spans.ndim != 2 or spans.shape[1] != 3 or (spans[:, 1] >= spans[:, 2]).any():
+            raise ValueError(f"spans of shape {spans.shape} are not rows of (y, x_first, x_after)")
+        object.__setattr__(self, "spans", spans)
+
+    @classmethod
+    def from_mask(cls, mask: npt.NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> Footprint:
+        """The pixels where ``mask`` (y, x) is true; ``origin`` (y, x) is the
+        position of its first pixel.
+        """
+        edges = np.diff(np.pad(np.asarray(mask, dtype=np.int8), ((0, 0), (1, 1))), axis=1)
+        y, first = np.nonzero(edges == 1)
+        after = np.nonzero(edges == -1)[1]
+        return cls(np.stack([y + origin[0], first + origin[1], after + origin[1]], axis=1))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Footprint) and np.array_equal(self.spans, other.spans)
+
+    __hash__ = None  # type: ignore[assignment]  # compared by value, holds an array
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int((self.spans[:, 2] - self.spans[:, 1]).sum())
+
+    @cached_property
+    def bbox(self) -> tuple[slice, slice]:
+        """Half-open bounding box as (y, x) slices in patch coordinates."""
+        if not len(self.spans):
+            return slice(0, 0), slice(0, 0)
+        y, first, after = self.spans.T
+        return (
+            slice(int(y.min()), int(y.max()) + 1),
+            slice(int(first.min()), int(after.max())),
+        )
+
+    def to_mask(self, bbox: tuple[slice, slice] | None = None) -> npt.NDArray[np.bool_]:
+        """True at the footprint's pixels, over ``bbox`` (its own if absent;
+        what lies outside is cut off): (y, x), bool.
+        """
+        rows, columns = self.bbox if bbox is None else bbox
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        # +1 where a span begins, -1 after its end; the running sum is the mask.
+        edges = np.zeros((height, width + 1), dtype=np.int8)
+        y = self.spans[:, 0] - rows.start
+        inside = (y >= 0) & (y < height)
+        first = np.clip(self.spans[inside, 1] - columns.start, 0, width)
+        after = np.clip(self.spans[inside, 2] - columns.start, 0, width)
+        np.add.at(edges, (y[inside], first), 1)
+        np.add.at(edges, (y[inside], after), -1)
+        return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8) > 0
+
+    def contains(self, y: float, x: float) -> bool:
+        """Whether the pixel nearest to (y, x) belongs to the footprint."""
+        row, column = round(y), round(x)
+        rows, first, after = self.spans.T
+        return bool(((rows == row) & (first <= column) & (column < after)).any())
+
+
+@dataclass(frozen=True)
+class Peak:
+    """One source that the deblender is told of.
+
+    Parameters
+    ----------
+    id : `int`
+        Unique in its catalogue; kept through iterations.
+    y, x : `float`
+        Position in patch coordinates, pixel centres on integers.
+    bands : `frozenset` [`str`]
+        Bands in which it was seen (``merge_peak_<band>`` in the stack).
+    iteration : `int`
+        0 for a peak of the ordinary detection, k for one added by the k-th
+        residual detection (``merge_peak_residual`` in the stack when > 0).
+    score : `float`
+        Score the residual detector gave it; NaN for ordinary peaks.
+    """
+
+    id: int
+    y: float
+    x: float
+    bands: frozenset[str] = frozenset()
+    iteration: int = 0
+    score: float = float("nan")
+
+    @property
+    def from_residual(self) -> bool:
+        """Whether it was found in a residual."""
+        return self.iteration > 0
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A footprint and the peaks in it: what the deblender works on.
+
+    Footprints of one catalogue do not overlap. New peaks come after old
+    ones, which keep their order and ids.
+    """
+
+    id: int
+    footprint: Footprint
+    peaks: tuple[Peak, ...]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The merged detection catalogue of a patch."""
+
+    parents: tuple[Parent, ...]
+
+    def __post_init__(self) -> None:
+        for what, ids in (
+            ("parent", [parent.id for parent in self.parents]),
+            ("peak", [peak.id for peak in self.peaks]),
+        ):
+            if len(set(ids)) != len(ids):
+                raise ValueError(f"{what} ids are not unique")
+
+    def __len__(self) -> int:
+        return len(self.parents)
+
+    def __iter__(self) -> Iterator[Parent]:
+        return iter(self.parents)
+
+    @property
+    def peaks(self) -> tuple[Peak, ...]:
+        """All peaks, parent by parent."""
+        return tuple(peak for parent in self.parents for peak in parent.peaks)
+
+    def labels(self, shape: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> npt.NDArray[np.int32]:
+        """Image of 1 + the parent's place in the catalogue, 0 outside all
+        footprints: (y, x), int32.
+        """
+        labels = np.zeros(shape, dtype=np.int32)
+        for label, parent in enumerate(self.parents, start=1):
+            for y, first, after in parent.footprint.spans - [origin[0], origin[1], origin[1]]:
+                if 0 <= y < shape[0]:
+                    labels[y, max(first, 0) : max(after, 0)] = label
+        return labels
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: npt.NDArray[np.integer],
+        peaks: Sequence[Peak],
+        origin: tuple[int, int] = (0, 0),
+    ) -> Detections:
+        """Parents from a label image (y, x; 0 = none) and the peaks on it.
+
+        Peaks off every footprint are left out, and so are footprints without
+        a peak; parents are numbered from 1 in the order of the labels.
+        """
+        by_label: dict[int, list[Peak]] = {}
+        for peak in peaks:
+            y, x = round(peak.y) - origin[0], round(peak.x) - origin[1]
+            if 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] > 0:
+                by_label.setdefault(int(labels[y, x]), []).append(peak)
+        return cls(
+            tuple(
+                Parent(number, Footprint.from_mask(labels == label, origin), tuple(by_label[label]))
+                for number, label in enumerate(sorted(by_label), start=1)
+            )
+        )

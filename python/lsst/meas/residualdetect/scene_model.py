@@ -1,0 +1,210 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Deblended sources and the images they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+from .scene import Array, Scene
+
+__all__ = ["ParentModel", "SceneModel", "SourceModel", "difference_kernels", "gaussian_psf", "render"]
+
+
+@dataclass(frozen=True, eq=False)
+class SourceModel:
+    """One deblended source: a spectrum times a morphology.
+
+    Parameters
+    ----------
+    peak_id : `int`
+        Id of the peak that it models.
+    spectrum : `numpy.ndarray`, (band,), float32
+        Factor of the morphology in each band, in image units.
+    morphology : `numpy.ndarray`, (h, w), float32
+        Shape in the model PSF, the same in all bands. A source of two
+        components (bulge and disk) is two of these with one ``peak_id``.
+    origin : `tuple` [`int`, `int`]
+        Patch coordinates (y, x) of ``morphology[0, 0]``.
+    """
+
+    peak_id: int
+    spectrum: Array
+    morphology: Array
+    origin: tuple[int, int]
+
+    @property
+    def flux(self) -> Array:
+        """Total flux in each band: (band,), float32."""
+        return self.spectrum * self.morphology.sum()
+
+
+@dataclass(frozen=True)
+class ParentModel:
+    """The deblended sources of one parent, and how the fit went.
+
+    Parameters
+    ----------
+    parent_id : `int`
+        Id of the parent in the detection catalogue.
+    sources : `tuple` [`SourceModel`]
+        Empty if the fit failed.
+    chi2 : `float`
+        Sum over bands and good footprint pixels of residual^2 / variance.
+    n_pixels : `int`
+        Number of good pixels, summed over bands: reduced chi-square is
+        ``chi2 / n_pixels``.
+    n_iterations : `int`
+        Iterations done.
+    converged : `bool`
+        Whether it stopped before the allowed number of iterations.
+    failure : `str`
+        Why there is no model; empty if there is one.
+    """
+
+    parent_id: int
+    sources: tuple[SourceModel, ...]
+    chi2: float = float("nan")
+    n_pixels: int = 0
+    n_iterations: int = 0
+    converged: bool = False
+    failure: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneModel:
+    """All deblended parents of a patch, with what is needed to render them.
+
+    Parameters
+    ----------
+    bands : `tuple` [`str`]
+        Order of every spectrum.
+    psfs : `numpy.ndarray`, (band, h, w), float32
+        PSF images the model is convolved to, unit sum.
+    sigma_pix : `float`
+        Standard deviation of the Gaussian model PSF in pixels.
+    parents : `tuple` [`ParentModel`]
+        One for each parent of the catalogue, in its order.
+    """
+
+    bands: tuple[str, ...]
+    psfs: Array
+    sigma_pix: float
+    parents: tuple[ParentModel, ...]
+
+    def __len__(self) -> int:
+        return len(self.parents)
+
+    def __iter__(self) -> Iterator[ParentModel]:
+        return iter(self.parents)
+
+    @property
+    def sources(self) -> tuple[SourceModel, ...]:
+        """All sources, parent by parent."""
+        return tuple(source for parent in self.parents for source in parent.sources)
+
+    def image(self, scene: Scene) -> Array:
+        """The model as the scene would show it, all sources summed:
+        (band, y, x), float32, over the scene's pixels.
+        """
+        return render(self.sources, difference_kernels(self.psfs, self.sigma_pix), scene.shape, scene.origin)
+
+
+def gaussian_psf(sigma_pix: float, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """A round Gaussian sampled at pixel centres, unit sum, centred on an odd
+    ``shape``: (h, w), float64.
+    """
+    y, x = (np.arange(size) - size // 2 for size in shape)
+    psf = np.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2) / sigma_pix**2)
+    return psf / psf.sum()
+
+
+def difference_kernels(psfs: npt.NDArray[np.floating], sigma_pix: float) -> Array:
+    """Kernels that take the model PSF to the PSF of each band.
+
+    The ratio of Fourier transforms, as in lsst.scarlet.lite's
+    ``match_kernel``; it exists because the model PSF is narrower than any
+    observed one.
+
+    Parameters
+    ----------
+    psfs : `numpy.ndarray`, (band, h, w)
+        PSF images with odd sides.
+    sigma_pix : `float`
+        Standard deviation of the Gaussian model PSF in pixels.
+
+    Returns
+    -------
+    kernels : `numpy.ndarray`, (band, h, w), float32
+        Centred kernels; each sums to its PSF's sum.
+    """
+    height, width = psfs.shape[1:]
+    pad = 3
+    shape = (height + 2 * pad, width + 2 * pad)
+    padded = np.pad(np.asarray(psfs, np.float64), ((0, 0), (pad, pad), (pad, pad)))
+    model = gaussian_psf(sigma_pix, shape)
+    ratio = fft.rfft2(fft.ifftshift(padded, axes=(1, 2))) / fft.rfft2(fft.ifftshift(model))
+    kernels = fft.fftshift(fft.irfft2(ratio, s=shape), axes=(1, 2))
+    kernels = kernels[:, pad:-pad, pad:-pad]
+    kernels *= padded.sum(axis=(1, 2), keepdims=True) / kernels.sum(axis=(1, 2), keepdims=True)
+    return kernels.astype(np.float32)
+
+
+def render(
+    sources: tuple[SourceModel, ...], kernels: Array, shape: tuple[int, int], origin: tuple[int, int]
+) -> Array:
+    """Sum sources and convolve them to each band's PSF.
+
+    Parameters
+    ----------
+    sources : `tuple` [`SourceModel`]
+        Sources, anywhere; light outside the image still spills into it.
+    kernels : `numpy.ndarray`, (band, h, w)
+        Difference kernels.
+    shape, origin : `tuple` [`int`, `int`]
+        Size of the image and patch coordinates of its first pixel, (y, x).
+
+    Returns
+    -------
+    image : `numpy.ndarray`, (band, y, x), float32
+        The convolved sum.
+    """
+    margin_y, margin_x = kernels.shape[1] // 2, kernels.shape[2] // 2
+    cube = np.zeros((len(kernels), shape[0] + 2 * margin_y, shape[1] + 2 * margin_x), np.float32)
+    for source in sources:
+        y0 = source.origin[0] - origin[0] + margin_y
+        x0 = source.origin[1] - origin[1] + margin_x
+        height, width = source.morphology.shape
+        top, left = max(-y0, 0), max(-x0, 0)
+        bottom, right = min(height, cube.shape[1] - y0), min(width, cube.shape[2] - x0)
+        if top < bottom and left < right:
+            cube[:, y0 + top : y0 + bottom, x0 + left : x0 + right] += (
+                source.spectrum[:, None, None] * source.morphology[top:bottom, left:right]
+            )
+    size = [fft.next_fast_len(cube.shape[axis] + kernels.shape[axis] - 1, real=True) for axis in (1, 2)]
+    image = np.empty((len(kernels), *shape), np.float32)
+    for band, kernel in enumerate(kernels):
+        convolved = fft.irfft2(fft.rfft2(cube[band], s=size) * fft.rfft2(kernel, s=size), s=size)
+        # The linear convolution's pixel [2m, 2m] is centred on cube[m, m].
+        image[band] = convolved[
+            2 * margin_y : 2 * margin_y + shape[0], 2 * margin_x : 2 * margin_x + shape[1]
+        ]
+    return image
