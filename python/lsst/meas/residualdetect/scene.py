@@ -199,7 +199,7 @@ class Scene:
 
     def weights(self, planes: Sequence[str] = DEFAULT_BAD_PLANES) -> Array:
         """Inverse variance, zero at bad pixels: (band, y, x), float32."""
-        weights = 1 / self.variance
+        weights: Array = np.reciprocal(self.variance)
         weights[self.bad(planes)] = 0
         return weights
 
