@@ -23,6 +23,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 __all__ = ["Detections", "Footprint", "Parent", "Peak"]
 
@@ -193,14 +194,25 @@ class Detections:
         Peaks off every footprint are left out, and so are footprints without
         a peak; parents are numbered from 1 in the order of the labels.
         """
+        # Labels may be any integers; find_objects wants them small.
+        names, small = np.unique(np.maximum(labels, 0), return_inverse=True)
+        small = small.reshape(labels.shape) + (1 if names[0] > 0 else 0)
         by_label: dict[int, list[Peak]] = {}
         for peak in peaks:
             y, x = round(peak.y) - origin[0], round(peak.x) - origin[1]
-            if 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] > 0:
-                by_label.setdefault(int(labels[y, x]), []).append(peak)
+            if 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and small[y, x] > 0:
+                by_label.setdefault(int(small[y, x]), []).append(peak)
+        boxes = ndimage.find_objects(small)
         return cls(
             tuple(
-                Parent(number, Footprint.from_mask(labels == label, origin), tuple(by_label[label]))
+                Parent(
+                    number,
+                    Footprint.from_mask(
+                        small[boxes[label - 1]] == label,
+                        (origin[0] + boxes[label - 1][0].start, origin[1] + boxes[label - 1][1].start),
+                    ),
+                    tuple(by_label[label]),
+                )
                 for number, label in enumerate(sorted(by_label), start=1)
             )
         )

@@ -1,0 +1,67 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""How the embedded Butler repository writes and reads the core types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lsst.daf.butler import FormatterV2
+from lsst.resources import ResourcePath
+
+from . import fits
+
+__all__ = ["CoaddFormatter", "DetectionsFormatter", "ModelFormatter"]
+
+
+class _FitsFormatter(FormatterV2):
+    """A formatter that hands a local file to a pair of functions."""
+
+    default_extension = ".fits"
+    can_read_from_local_file = True
+    reader: ClassVar[Callable[[Path], Any]]
+    writer: ClassVar[Callable[[Path, Any], None]]
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """Read the whole dataset."""
+        return type(self).reader(Path(path))
+
+    def write_local_file(self, in_memory_dataset: Any, uri: ResourcePath) -> None:
+        """Write the whole dataset; the Butler then moves it into place."""
+        type(self).writer(Path(uri.ospath), in_memory_dataset)
+
+
+class CoaddFormatter(_FitsFormatter):
+    """A `~lsst.meas.residualdetect.Scene` of one band."""
+
+    reader = staticmethod(fits.read_coadd)
+    writer = staticmethod(fits.write_coadd)
+
+
+class DetectionsFormatter(_FitsFormatter):
+    """A `~lsst.meas.residualdetect.Detections` catalogue."""
+
+    reader = staticmethod(fits.read_detections)
+    writer = staticmethod(fits.write_detections)
+
+
+class ModelFormatter(_FitsFormatter):
+    """A `~lsst.meas.residualdetect.SceneModel`."""
+
+    reader = staticmethod(fits.read_model)
+    writer = staticmethod(fits.write_model)

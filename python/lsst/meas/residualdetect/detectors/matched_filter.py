@@ -1,0 +1,103 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The classical baseline: point-source peaks of the residual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ..candidates import Candidate
+from ..footprint import Footprint
+from ..point_source import point_source_sums, significance
+from ..scene import DEFAULT_BAD_PLANES, Array, Scene
+
+__all__ = ["MatchedFilter"]
+
+
+def _mask_around(snr: Array, y: int, x: int, half_size: int) -> tuple[npt.NDArray[np.bool_], tuple[int, int]]:
+    """The connected pixels above half of a peak's height, and the position of
+    the mask's first pixel.
+    """
+    top, left = max(y - half_size, 0), max(x - half_size, 0)
+    stamp = snr[top : y + half_size + 1, left : x + half_size + 1]
+    labels, _ = ndimage.label(stamp >= 0.5 * snr[y, x])
+    return labels == labels[y - top, x - left], (top, left)
+
+
+@dataclass(frozen=True)
+class MatchedFilter:
+    """Peaks of the residual, PSF-matched and weighted by noise in all bands.
+
+    The score is the signal-to-noise ratio of a point source of flat spectrum
+    (equal flux in all bands): the bands' sums are added before their ratio is
+    taken, so that a missing source stands out by all of its light while a
+    residual that is positive in one band and negative in the next cancels.
+
+    Parameters
+    ----------
+    min_score : `float`
+        Peaks below this are not even candidates.
+    band_snr : `float`
+        Signal-to-noise ratio at which a band counts as having seen a
+        candidate.
+    bad_planes : `tuple` [`str`]
+        Mask planes whose pixels are left out.
+    """
+
+    min_score: float = 4.0
+    band_snr: float = 3.0
+    bad_planes: tuple[str, ...] = DEFAULT_BAD_PLANES
+
+    @property
+    def default_threshold(self) -> float:
+        """Signal-to-noise ratio that ordinary detection asks for too."""
+        return 5.0
+
+    def detect(self, scene: Scene, model: Array) -> list[Candidate]:
+        """See `Detector.detect`."""
+        weights = scene.weights(self.bad_planes)
+        residual = scene.images - model
+        sums = [
+            point_source_sums(residual[band], weights[band], scene.psfs[band])
+            for band in range(len(scene.bands))
+        ]
+        signal, norm = (np.sum(parts, axis=0) for parts in zip(*sums, strict=True))
+        snr = significance(signal, norm)
+        by_band = np.stack([significance(*band_sums) for band_sums in sums])
+
+        maxima = (snr == ndimage.maximum_filter(snr, size=3)) & (snr > self.min_score)
+        half_size = max(scene.psfs.shape[1:]) // 2
+        candidates = []
+        for y, x in np.argwhere(maxima).tolist():
+            mask, (top, left) = _mask_around(snr, y, x, half_size)
+            candidates.append(
+                Candidate(
+                    y=float(y + scene.origin[0]),
+                    x=float(x + scene.origin[1]),
+                    score=float(snr[y, x]),
+                    footprint=Footprint.from_mask(mask, (top + scene.origin[0], left + scene.origin[1])),
+                    bands=frozenset(
+                        band
+                        for band, value in zip(scene.bands, by_band[:, y, x], strict=True)
+                        if value >= self.band_snr
+                    ),
+                )
+            )
+        return candidates
