@@ -17,14 +17,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from .scene import Array, Scene
+from .scene import Array, Scene, SceneError
 
 __all__ = ["ParentModel", "SceneModel", "SourceModel", "difference_kernels", "gaussian_psf", "render"]
 
@@ -70,8 +70,7 @@ class ParentModel:
     chi2 : `float`
         Sum over bands and good footprint pixels of residual^2 / variance.
     n_pixels : `int`
-        Number of good pixels, summed over bands: reduced chi-square is
-        ``chi2 / n_pixels``.
+        Number of good footprint pixels, summed over bands.
     n_iterations : `int`
         Iterations done.
     converged : `bool`
@@ -87,6 +86,11 @@ class ParentModel:
     n_iterations: int = 0
     converged: bool = False
     failure: str = ""
+
+    @property
+    def reduced_chi2(self) -> float:
+        """Chi-square per good pixel; NaN if there is none."""
+        return self.chi2 / self.n_pixels if self.n_pixels else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +124,27 @@ class SceneModel:
     def sources(self) -> tuple[SourceModel, ...]:
         """All sources, parent by parent."""
         return tuple(source for parent in self.parents for source in parent.sources)
+
+    def select_bands(self, bands: Sequence[str]) -> SceneModel:
+        """The same sources in some of the bands, in the order given.
+
+        Raises
+        ------
+        SceneError
+            Raised if the model lacks one of the bands.
+        """
+        missing = [band for band in bands if band not in self.bands]
+        if missing:
+            raise SceneError(f"the models have bands {list(self.bands)}, not {missing}")
+        order = [self.bands.index(band) for band in bands]
+        parents = tuple(
+            replace(
+                parent,
+                sources=tuple(replace(source, spectrum=source.spectrum[order]) for source in parent.sources),
+            )
+            for parent in self.parents
+        )
+        return replace(self, bands=tuple(bands), psfs=self.psfs[order], parents=parents)
 
     def image(self, scene: Scene) -> Array:
         """The model as the scene would show it, all sources summed:

@@ -13,3 +13,8 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
+"""What the Butler holds, in either world, to and from the core types."""
+
+from .registry import STORAGE_CLASSES, DataModel, DataModelError, load_data_model
+
+__all__ = ["STORAGE_CLASSES", "DataModel", "DataModelError", "load_data_model"]

@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,8 +33,8 @@ class _FitsFormatter(FormatterV2):
 
     default_extension = ".fits"
     can_read_from_local_file = True
-    reader: ClassVar[Callable[[Path], Any]]
-    writer: ClassVar[Callable[[Path, Any], None]]
+    reader: ClassVar[staticmethod[[Path], Any]]
+    writer: ClassVar[staticmethod[[Path, Any], None]]
 
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
         """Read the whole dataset."""

@@ -21,16 +21,17 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import yaml
 from astropy.table import Table
 
 from lsst.daf.butler import Butler, Config, DatasetType
 
 from ...detection import DetectionOptions, detections_at
+from ...footprint import Detections
 from ...scene import Scene, SceneError
 from ...scene_file import SceneFile, read_scene_file
 from .fits import read_coadd
+from .stacking import stack_bands
 
 __all__ = [
     "COADDS_COLLECTION",
@@ -133,59 +134,6 @@ def open_repository(root: Path, *, writeable: bool = False) -> Butler:
     return butler
 
 
-def stack_bands(coadds: Sequence[Scene]) -> Scene:
-    """One scene from the coadds of its bands.
-
-    PSF images of different sizes are padded with zeros to the largest.
-
-    Parameters
-    ----------
-    coadds : `~collections.abc.Sequence` [`Scene`]
-        Scenes of one band each, in the order that the result is to have.
-
-    Raises
-    ------
-    SceneError
-        Raised with the bands' names if two coadds do not share a pixel grid
-        and mask planes.
-    """
-    first = coadds[0]
-    for other in coadds[1:]:
-        for what in ("shape", "origin", "pixel_scale_arcsec", "mask_planes"):
-            ours, theirs = getattr(first, what), getattr(other, what)
-            if ours != theirs:
-                raise SceneError(
-                    f"coadds of one patch differ in {what}: band {first.bands[0]!r} has {ours}, "
-                    f"band {other.bands[0]!r} has {theirs}"
-                )
-    height, width = np.max([coadd.psfs.shape[1:] for coadd in coadds], axis=0)
-    return Scene(
-        images=np.concatenate([coadd.images for coadd in coadds]),
-        variance=np.concatenate([coadd.variance for coadd in coadds]),
-        psfs=np.concatenate(
-            [
-                np.pad(
-                    coadd.psfs,
-                    [
-                        (0, 0),
-                        *(
-                            ((size - own) // 2,) * 2
-                            for size, own in zip((height, width), coadd.psfs.shape[1:], strict=True)
-                        ),
-                    ],
-                )
-                for coadd in coadds
-            ]
-        ),
-        bands=tuple(coadd.bands[0] for coadd in coadds),
-        mask=np.concatenate([coadd.mask for coadd in coadds]),
-        name=first.name,
-        origin=first.origin,
-        pixel_scale_arcsec=first.pixel_scale_arcsec,
-        mask_planes=first.mask_planes,
-    )
-
-
 def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = None) -> list[SceneFile]:
     """Read what a user wants to ingest.
 
@@ -276,7 +224,7 @@ def ingest_scenes(
         record.id for record in butler.registry.queryDimensionRecords("patch", skymap=SKYMAP, tract=TRACT)
     ]
     first = max(taken, default=-1) + 1
-    given = []
+    given: list[Detections | None] = []
     for content in scenes:
         if content.peaks is None:
             given.append(None)

@@ -1,0 +1,295 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The deblender of the embedded world, as a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+import lsst.pipe.base as pipe_base
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ChoiceField, Field, ListField, RangeField
+
+from ..data_models import load_data_model
+from ..deblend import DeblendOptions, deblend, engine_names
+from ..footprint import Detections
+from ..redeblend import changed_parents, redeblend
+from ..scene import DEFAULT_BAD_PLANES, Scene
+from ..scene_model import SceneModel
+from .patch import PATCH_DIMENSIONS, read_scene
+
+__all__ = ["DeblendConfig", "DeblendConnections", "DeblendTask"]
+
+
+class DeblendConnections(
+    pipe_base.PipelineTaskConnections,
+    dimensions=PATCH_DIMENSIONS,
+    defaultTemplates={"before": "", "after": ""},
+):
+    """Inputs and outputs of `DeblendTask`.
+
+    ``after`` is the suffix of the catalogue deblended and of the outputs;
+    ``before`` that of the catalogue and models whose unchanged parents are
+    kept, read only with ``reuse_models``.
+    """
+
+    coadds = cT.Input(
+        doc="Coadds in all bands.",
+        name="deep_coadd",
+        storageClass="ArrayCoadd",
+        dimensions=(*PATCH_DIMENSIONS, "band"),
+        multiple=True,
+    )
+    detections = cT.Input(
+        doc="Merged detection catalogue to deblend.",
+        name="object_detection_merged{after}",
+        storageClass="ArrayDetections",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    old_detections = cT.Input(
+        doc="The catalogue that was deblended before.",
+        name="object_detection_merged{before}",
+        storageClass="ArrayDetections",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    old_models = cT.Input(
+        doc="The models made of it.",
+        name="object_scarlet_models{before}",
+        storageClass="ArrayModels",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    models = cT.Output(
+        doc="Deblended models.",
+        name="object_scarlet_models{after}",
+        storageClass="ArrayModels",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    objects = cT.Output(
+        doc="Table of deblended sources.",
+        name="object{after}",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+    )
+
+    def __init__(self, *, config: DeblendConfig) -> None:
+        super().__init__(config=config)
+        if not config.reuse_models:
+            del self.old_detections
+            del self.old_models
+
+
+class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendConnections):
+    """Options of `DeblendTask`."""
+
+    engine = ChoiceField[str](
+        doc="Which deblender.",
+        default="factorized",
+        allowed={name: name for name in engine_names()},
+    )
+    reuse_models = Field[bool](
+        doc="Keep the former models of parents that gained no peak, and fit only the others?",
+        default=False,
+    )
+    bands = ListField[str](doc="Bands to deblend; all there are if empty.", default=[])
+    sigma_pix = RangeField(
+        dtype=float,
+        doc="Standard deviation of the Gaussian model PSF. Pixels.",
+        default=DeblendOptions.sigma_pix,
+        min=0.0,
+        inclusiveMin=False,
+    )
+    max_iterations = RangeField(
+        dtype=int,
+        doc="Iterations after which a parent is given up as not converged.",
+        default=DeblendOptions.max_iterations,
+        min=1,
+    )
+    tolerance = RangeField(
+        dtype=float,
+        doc="A parent is done when its chi-square falls by less than this fraction.",
+        default=DeblendOptions.tolerance,
+        min=0.0,
+        inclusiveMin=False,
+    )
+    min_snr = RangeField(
+        dtype=float,
+        doc="Sources fainter than this signal-to-noise ratio start as a point.",
+        default=DeblendOptions.min_snr,
+        min=0.0,
+    )
+    max_components = RangeField(
+        dtype=int,
+        doc="1, or 2 to give bright sources a bulge and a disk.",
+        default=DeblendOptions.max_components,
+        min=1,
+        max=2,
+    )
+    background_threshold = RangeField(
+        dtype=float,
+        doc="Surface brightness, in standard deviations of the noise, below which a source ends.",
+        default=DeblendOptions.background_threshold,
+        min=0.0,
+    )
+    batch_mbytes = RangeField(
+        dtype=float,
+        doc="Working memory of a batch of parents. MB.",
+        default=DeblendOptions.batch_mbytes,
+        min=0.0,
+        inclusiveMin=False,
+    )
+    device = Field[str](doc="Where to compute: cpu, cuda or cuda:N.", default=DeblendOptions.device)
+    bad_mask_planes = ListField[str](
+        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
+    )
+
+    def options(self) -> DeblendOptions:
+        """The same as the core's options."""
+        return DeblendOptions(
+            sigma_pix=self.sigma_pix,
+            max_iterations=self.max_iterations,
+            tolerance=self.tolerance,
+            min_snr=self.min_snr,
+            max_components=self.max_components,
+            background_threshold=self.background_threshold,
+            batch_mbytes=self.batch_mbytes,
+            device=self.device,
+            bad_planes=tuple(self.bad_mask_planes),
+        )
+
+
+class DeblendTask(pipe_base.PipelineTask):
+    """Model every parent of a patch, single-peak parents too."""
+
+    ConfigClass = DeblendConfig
+    _DefaultName = "deblend"
+    config: DeblendConfig
+
+    def runQuantum(  # noqa: N802
+        self,
+        butlerQC: pipe_base.QuantumContext,  # noqa: N803
+        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
+        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
+    ) -> None:
+        """Deblend a patch."""
+        detections = butlerQC.get(inputRefs.detections)
+        if not len(detections):
+            raise pipe_base.NoWorkFound(f"{butlerQC.quantum.dataId}: the detection catalogue is empty")
+        former: dict[str, Any] = {}
+        if self.config.reuse_models:
+            former["old_detections"] = butlerQC.get(inputRefs.old_detections)
+            former["old_models"] = butlerQC.get(inputRefs.old_models)
+        scene = read_scene(
+            butlerQC,
+            inputRefs.coadds,
+            load_data_model("array"),
+            bands=former["old_models"].bands if former else self.config.bands,
+            bad_planes=self.config.bad_mask_planes,
+        )
+        butlerQC.put(self.run(scene, detections, **former), outputRefs)
+
+    def run(
+        self,
+        scene: Scene,
+        detections: Detections,
+        old_detections: Detections | None = None,
+        old_models: SceneModel | None = None,
+    ) -> pipe_base.Struct:
+        """Deblend a scene.
+
+        Parameters
+        ----------
+        scene : `Scene`
+            Coadds.
+        detections : `Detections`
+            The catalogue to deblend.
+        old_detections, old_models : `Detections`, `SceneModel`, optional
+            A former catalogue and its models, of which those of unchanged
+            parents are kept.
+
+        Returns
+        -------
+        result : `lsst.pipe.base.Struct`
+            ``models`` (`SceneModel`) and ``objects``
+            (`astropy.table.Table`), a row for each peak.
+        """
+        options = self.config.options()
+        if old_detections is None or old_models is None:
+            fitted = {parent.id for parent in detections}
+            models = deblend(scene, detections.parents, options, engine=self.config.engine)
+        else:
+            fitted = {parent.id for parent in changed_parents(old_detections, detections)}
+            models = redeblend(
+                scene, old_detections, detections, old_models, options, engine=self.config.engine
+            )
+        for parent in models:
+            if parent.failure and parent.parent_id in fitted:
+                self.log.warning(
+                    "%s: parent %d has no model: %s", scene.name, parent.parent_id, parent.failure
+                )
+        self.metadata["n_parents"] = len(detections)
+        self.metadata["n_fitted"] = len(fitted)
+        self.metadata["n_failed"] = sum(bool(parent.failure) for parent in models)
+        self.log.info(
+            "%s: fitted %d of %d parents, %d without a model",
+            scene.name,
+            len(fitted),
+            len(detections),
+            self.metadata["n_failed"],
+        )
+        return pipe_base.Struct(models=models, objects=object_table(detections, models))
+
+
+def object_table(detections: Detections, models: SceneModel) -> Table:
+    """Deblended sources, a row for each peak.
+
+    Parameters
+    ----------
+    detections : `Detections`
+        Catalogue.
+    models : `SceneModel`
+        Its models.
+
+    Returns
+    -------
+    objects : `astropy.table.Table`
+        ``id`` (the peak's), ``parent``, ``y``, ``x`` (patch pixels),
+        ``merge_peak_residual``, ``iteration``, ``score``, ``flux_<band>``
+        (image units; NaN without a model), ``deblend_chi2`` (of the parent,
+        reduced) and ``deblend_failed``.
+    """
+    nothing = np.full(len(models.bands), np.nan, np.float32)
+    fluxes: dict[int, Any] = {}
+    for source in models.sources:
+        fluxes[source.peak_id] = fluxes.get(source.peak_id, 0) + source.flux
+    pairs = [(parent, peak) for parent in detections for peak in parent.peaks]
+    fits = {parent.parent_id: parent for parent in models}
+    flux = np.array([fluxes.get(peak.id, nothing) for _, peak in pairs]).reshape(-1, len(models.bands))
+    columns: dict[str, Any] = {
+        "id": np.array([peak.id for _, peak in pairs], np.int64),
+        "parent": np.array([parent.id for parent, _ in pairs], np.int64),
+        "y": np.array([peak.y for _, peak in pairs], np.float64),
+        "x": np.array([peak.x for _, peak in pairs], np.float64),
+        "merge_peak_residual": np.array([peak.from_residual for _, peak in pairs], bool),
+        "iteration": np.array([peak.iteration for _, peak in pairs], np.int32),
+        "score": np.array([peak.score for _, peak in pairs], np.float64),
+    }
+    columns |= {f"flux_{band}": flux[:, index] for index, band in enumerate(models.bands)}
+    columns["deblend_chi2"] = np.array([fits[parent.id].reduced_chi2 for parent, _ in pairs], np.float64)
+    columns["deblend_failed"] = np.array([bool(fits[parent.id].failure) for parent, _ in pairs], bool)
+    return Table(columns)

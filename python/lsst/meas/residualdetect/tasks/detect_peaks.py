@@ -1,0 +1,142 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Ordinary detection in the embedded world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lsst.pipe.base as pipe_base
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ListField, RangeField
+
+from ..data_models import load_data_model
+from ..detection import DetectionOptions, detect
+from ..scene import DEFAULT_BAD_PLANES
+from .patch import PATCH_DIMENSIONS, read_scene
+
+__all__ = ["DetectPeaksConfig", "DetectPeaksConnections", "DetectPeaksTask"]
+
+
+class DetectPeaksConnections(pipe_base.PipelineTaskConnections, dimensions=PATCH_DIMENSIONS):
+    """Inputs and outputs of `DetectPeaksTask`."""
+
+    coadds = cT.Input(
+        doc="Coadds in all bands.",
+        name="deep_coadd",
+        storageClass="ArrayCoadd",
+        dimensions=(*PATCH_DIMENSIONS, "band"),
+        multiple=True,
+    )
+    given = cT.PrerequisiteInput(
+        doc="Peaks that came with the scene; used in place of detection where there are any.",
+        name="object_detection_given",
+        storageClass="ArrayDetections",
+        dimensions=PATCH_DIMENSIONS,
+        minimum=0,
+    )
+    detections = cT.Output(
+        doc="Merged detection catalogue.",
+        name="object_detection_merged",
+        storageClass="ArrayDetections",
+        dimensions=PATCH_DIMENSIONS,
+    )
+
+
+class DetectPeaksConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DetectPeaksConnections):
+    """Options of `DetectPeaksTask`; the defaults are the stack's."""
+
+    bands = ListField[str](doc="Bands to detect in; all there are if empty.", default=[])
+    threshold = RangeField(
+        dtype=float,
+        doc="Signal-to-noise ratio of the PSF-matched image above which a pixel is detected.",
+        default=DetectionOptions.threshold,
+        min=0.0,
+        inclusiveMin=False,
+    )
+    grow_sigma = RangeField(
+        dtype=float,
+        doc="Footprints grow by this many PSF standard deviations.",
+        default=DetectionOptions.grow_sigma,
+        min=0.0,
+    )
+    min_new_peak_arcsec = RangeField(
+        dtype=float,
+        doc="A peak of a further band is new if it is farther than this from all others. Arcsec.",
+        default=DetectionOptions.min_new_peak_arcsec,
+        min=0.0,
+    )
+    max_same_peak_arcsec = RangeField(
+        dtype=float,
+        doc="A peak of a further band nearer than this to another is the same. Arcsec.",
+        default=DetectionOptions.max_same_peak_arcsec,
+        min=0.0,
+    )
+    band_priority = ListField[str](
+        doc="Order in which bands give their peaks.", default=list(DetectionOptions.band_priority)
+    )
+    bad_mask_planes = ListField[str](
+        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
+    )
+
+    def options(self) -> DetectionOptions:
+        """The same as the core's options."""
+        return DetectionOptions(
+            threshold=self.threshold,
+            grow_sigma=self.grow_sigma,
+            min_new_peak_arcsec=self.min_new_peak_arcsec,
+            max_same_peak_arcsec=self.max_same_peak_arcsec,
+            band_priority=tuple(self.band_priority),
+            bad_planes=tuple(self.bad_mask_planes),
+        )
+
+    def validate(self) -> None:
+        """Refuse values that do not go together."""
+        super().validate()
+        self.options()
+
+
+class DetectPeaksTask(pipe_base.PipelineTask):
+    """Detect sources in every band and merge the bands' peaks."""
+
+    ConfigClass = DetectPeaksConfig
+    _DefaultName = "detectPeaks"
+    config: DetectPeaksConfig
+
+    def runQuantum(  # noqa: N802
+        self,
+        butlerQC: pipe_base.QuantumContext,  # noqa: N803
+        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
+        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
+    ) -> None:
+        """Detect in a patch, or pass on the peaks that came with it."""
+        scene = read_scene(
+            butlerQC,
+            inputRefs.coadds,
+            load_data_model("array"),
+            bands=self.config.bands,
+            bad_planes=self.config.bad_mask_planes,
+        )
+        given: Any = getattr(inputRefs, "given", None)
+        if given:
+            detections = butlerQC.get(given)
+            self.log.info("%s: %d peaks came with the scene", scene.name, len(detections.peaks))
+        else:
+            detections = detect(scene, self.config.options())
+            self.log.info("%s: %d peaks in %d parents", scene.name, len(detections.peaks), len(detections))
+        self.metadata["n_peaks"] = len(detections.peaks)
+        self.metadata["n_parents"] = len(detections)
+        butlerQC.put(detections, outputRefs.detections)

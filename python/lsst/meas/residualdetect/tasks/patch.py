@@ -1,0 +1,90 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What every task of a patch does first: read its coadds as one scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lsst.pipe.base import NoWorkFound, QuantumContext
+
+from ..data_models import DataModel
+from ..scene import Scene, SceneError
+
+__all__ = ["BAND_ORDER", "PATCH_DIMENSIONS", "read_scene"]
+
+PATCH_DIMENSIONS = ("skymap", "tract", "patch")
+
+# Wavelength order; bands of other names follow alphabetically.
+BAND_ORDER = "ugrizy"
+
+
+def _wavelength_order(band: str) -> tuple[int, str]:
+    place = BAND_ORDER.find(band)
+    return (place if place >= 0 else len(BAND_ORDER), band)
+
+
+def read_scene(
+    butler_qc: QuantumContext,
+    coadd_refs: Sequence[Any],
+    data_model: DataModel,
+    *,
+    bands: Sequence[str] = (),
+    bad_planes: Sequence[str],
+) -> Scene:
+    """Read the coadds of a quantum as a scene.
+
+    Parameters
+    ----------
+    butler_qc : `lsst.pipe.base.QuantumContext`
+        Where to read.
+    coadd_refs : `~collections.abc.Sequence`
+        References to the coadds, in any order.
+    data_model : `DataModel`
+        What the Butler holds.
+    bands : `~collections.abc.Sequence` [`str`], optional
+        Bands to read, in this order; all there are, in the order of
+        wavelength, if empty.
+    bad_planes : `~collections.abc.Sequence` [`str`]
+        Mask planes whose pixels cannot be used.
+
+    Returns
+    -------
+    scene : `Scene`
+        Never without a usable pixel.
+
+    Raises
+    ------
+    SceneError
+        Raised with the data id if a band asked for is missing or the coadds
+        do not fit together.
+    lsst.pipe.base.NoWorkFound
+        Raised if every pixel is masked.
+    """
+    data_id = butler_qc.quantum.dataId
+    by_band = {ref.dataId["band"]: ref for ref in coadd_refs}
+    wanted = list(bands) or sorted(by_band, key=_wavelength_order)
+    missing = [band for band in wanted if band not in by_band]
+    if missing:
+        raise SceneError(f"{data_id}: no coadd in {missing}; there are {sorted(by_band)}")
+    try:
+        scene = data_model.scene([butler_qc.get(by_band[band]) for band in wanted], wanted)
+    except ValueError as error:
+        raise SceneError(f"{data_id}: {error}") from error
+    if scene.bad(bad_planes).all():
+        raise NoWorkFound(f"{data_id}: every pixel of every band is masked")
+    return scene
