@@ -134,9 +134,10 @@ def read_scene_file(path: str | os.PathLike[str], *, pixel_scale_arcsec: float |
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise SceneError("is a single array, not an .npz archive")
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise SceneError("is a single array, not an .npz archive")
+        with stored:
             arrays = {key: stored[key] for key in stored.files}
         if pixel_scale_arcsec is not None:
             arrays["pixel_scale_arcsec"] = np.array(pixel_scale_arcsec)

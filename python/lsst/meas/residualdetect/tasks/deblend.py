@@ -139,6 +139,7 @@ class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendCon
         default=DeblendOptions.max_components,
         min=1,
         max=2,
+        inclusiveMax=True,
     )
     background_threshold = RangeField(
         dtype=float,

@@ -1,0 +1,79 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``residualdetect deblend``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ..deblend import engine_names
+from .common import check_folder, check_stems, progress_bar, scene_paths
+
+__all__ = ["deblend"]
+
+
+@click.command()
+@scene_paths
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the deblended scene files."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(engine_names()),
+    default="factorized",
+    show_default=True,
+    help="Which deblender.",
+)
+def deblend(scenes: tuple[Path, ...], out: Path, engine: str) -> None:
+    """Write scene files again with the deblended model in them.
+
+    The peaks of a scene file are deblended, or those that ordinary detection
+    finds where it has none. The model is that of all sources, convolved to
+    each band's PSF and summed.
+
+    \b
+    Example:
+      residualdetect deblend scenes/*.npz --out deblended
+    """
+    from ..deblend import deblend as run
+    from ..scene_file import read_scene_file, write_scene_file
+    from .scenes import detections_of
+
+    check_stems(scenes)
+    check_folder(out)
+    with progress_bar("Deblending scenes", len(scenes)) as progress:
+        for path in scenes:
+            content = read_scene_file(path)
+            detections = detections_of(content, path)
+            model = run(content.scene, detections.parents, engine=engine)
+            write_scene_file(
+                out / f"{path.stem}.npz",
+                replace(
+                    content,
+                    peaks=np.array([(peak.y, peak.x) for peak in detections.peaks]).reshape(-1, 2),
+                    footprints=detections.labels(content.scene.shape, content.scene.origin),
+                    model=model.image(content.scene),
+                ),
+            )
+            failed = [parent for parent in model if parent.failure]
+            for parent in failed:
+                click.echo(f"{path}: parent {parent.parent_id} has no model: {parent.failure}", err=True)
+            progress(1)
+    click.echo(f"{len(scenes)} scene files in {out}")

@@ -1,0 +1,124 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``residualdetect demo``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from .common import check_folder, console, pipeline_path, progress_bar
+
+__all__ = ["demo"]
+
+_OUTPUT = "residuals"
+
+
+def _pipetask(repo: Path, subset: str, jobs: int, log: Path) -> str:
+    """Run a subset of the pipeline as a user would; gives the command line.
+
+    What it prints goes to a file, whose end is shown if it fails.
+    """
+    from ..data_models.array.repository import COADDS_COLLECTION
+
+    program = Path(sys.executable).with_name("pipetask")
+    if not program.exists():
+        found = shutil.which("pipetask")
+        if found is None:
+            raise FileNotFoundError("the command pipetask is neither beside python nor on the PATH")
+        program = Path(found)
+    arguments = [
+        *("run", "-b", str(repo), "-i", COADDS_COLLECTION, "-o", _OUTPUT),
+        *("-p", f"{pipeline_path('embedded.yaml')}#{subset}"),
+        *("-j", str(jobs), "--register-dataset-types"),
+    ]
+    command = shlex.join(["pipetask", *arguments])
+    console.print(command, soft_wrap=True)
+    with log.open("a") as stream, console.status("Running the pipeline"):
+        done = subprocess.run(
+            [str(program), *arguments], stdout=stream, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode:
+        tail = "\n".join(log.read_text().splitlines()[-15:])
+        raise click.ClickException(f"pipetask failed (all it printed is in {log}):\n{tail}")
+    return command
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the repository, the report and the summary.",
+)
+@click.option("--scenes", type=click.IntRange(min=1), default=4, show_default=True, help="Simulated patches.")
+@click.option(
+    "--size", type=click.IntRange(min=100), default=300, show_default=True, help="Side of a patch in pixels."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=2026, show_default=True, help="Random seed.")
+@click.option(
+    "--iterations", type=click.IntRange(1, 2), default=1, show_default=True, help="Iterations to run."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores if not given."
+)
+def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: int | None) -> None:
+    """Show the whole idea on simulated LSST coadds.
+
+    Simulates patches with a truth, puts them into a Butler repository, runs
+    the pipeline on it with pipetask, and writes DIR/report.html and
+    DIR/summary.json. A repository that is there already is replaced.
+
+    \b
+    Example:
+      residualdetect demo --out demo
+    """
+    from ..data_models.array.repository import create_repository, ingest_scenes
+    from ..scene_file import SceneFile
+    from ..simulation import SimulationOptions, simulate_scenes
+    from .report import make_report
+
+    start = time.monotonic()
+    jobs = jobs or os.cpu_count() or 1
+    check_folder(out)
+    repo = out / "repo"
+    if repo.exists():
+        if not (repo / "butler.yaml").is_file():
+            raise click.UsageError(f"{repo} is there and is not a repository of an earlier demo")
+        shutil.rmtree(repo)
+    log = out / "pipetask.log"
+    log.unlink(missing_ok=True)
+
+    options = SimulationOptions(shape=(size, size))
+    with progress_bar("Simulating LSST coadds", scenes) as progress:
+        drawn = list(simulate_scenes(scenes, options, seed, jobs=jobs, progress=progress))
+    butler = create_repository(repo)
+    ordered = sorted(drawn, key=lambda item: item[0].name)
+    ingest_scenes(butler, [SceneFile(scene, truth=truth) for scene, truth in ordered])
+
+    for subset in ("firstIteration", "secondIteration")[:iterations]:
+        _pipetask(repo, subset, jobs, log)
+    with console.status("Making the report"):
+        make_report(repo, _OUTPUT, out / "report.html", command="residualdetect demo")
+    click.echo(f"{time.monotonic() - start:.0f} seconds in all")

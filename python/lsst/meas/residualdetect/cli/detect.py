@@ -1,0 +1,98 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``residualdetect detect``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import click
+
+from ..detectors import detector_names
+from .common import check_stems, progress_bar, scene_paths
+
+__all__ = ["detect"]
+
+_COLUMNS = ("scene", "y", "x", "score", "area", "parent")
+
+
+@click.command()
+@scene_paths
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV table to write."
+)
+@click.option(
+    "--detector",
+    type=click.Choice(detector_names()),
+    default="matched_filter",
+    show_default=True,
+    help="How to look for sources that the model lacks.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0),
+    help="Score from which a candidate is taken; the detector's own if not given.",
+)
+def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float | None) -> None:
+    """Find sources that the deblender missed in scene files, without a Butler.
+
+    Uses the model in a scene file, or deblends first where there is none.
+    The table has a row for each new source: scene (the file's stem), y, x
+    (pixels, centres on integers), score, area (pixels of its mask) and parent
+    (label of its footprint).
+
+    \b
+    Examples:
+      residualdetect detect blend.npz --out new.csv
+      residualdetect detect deblended/*.npz --out new.csv --threshold 8
+    """
+    from ..candidates import add_candidates
+    from ..deblend import deblend
+    from ..detectors import load_detector
+    from ..scene_file import read_scene_file
+    from ..tasks.residual_detection import ResidualDetectionConfig
+    from .scenes import detections_of
+
+    check_stems(scenes)
+    finder = load_detector(detector)
+    limit = finder.default_threshold if threshold is None else threshold
+    rows = []
+    with progress_bar("Looking at scenes", len(scenes)) as progress:
+        for path in scenes:
+            content = read_scene_file(path)
+            scene = content.scene
+            detections = detections_of(content, path)
+            model = content.model
+            if model is None:
+                model = deblend(scene, detections.parents).image(scene)
+            found = [c for c in finder.detect(scene, model) if c.score >= limit]
+            areas = {(c.y, c.x): c.footprint.area for c in found}
+            result = add_candidates(
+                detections, found, scene, min_distance_pix=ResidualDetectionConfig.min_distance_pix.default
+            )
+            rows += [
+                (path.stem, peak.y, peak.x, f"{peak.score:.4f}", areas[peak.y, peak.x], parent.id)
+                for parent in result
+                for peak in parent.peaks
+                if peak.from_residual
+            ]
+            progress(1)
+    temporary = out.with_name(f".{out.name}.part")
+    with temporary.open("w", newline="") as stream:
+        csv.writer(stream).writerows([_COLUMNS, *rows])
+    temporary.replace(out)
+    click.echo(f"{len(rows)} new sources in {len(scenes)} scenes: {out}")

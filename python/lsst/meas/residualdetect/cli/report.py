@@ -1,0 +1,102 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``residualdetect report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import console
+
+__all__ = ["make_report", "report"]
+
+
+def make_report(
+    repo: Path, collection: str, out: Path, *, suffix: str | None = None, command: str = ""
+) -> None:
+    """Write a run's report, ``summary.json`` beside it, and print the table.
+
+    Parameters
+    ----------
+    repo : `~pathlib.Path`
+        Embedded repository.
+    collection : `str`
+        Output of the run.
+    out : `~pathlib.Path`
+        HTML file to write.
+    suffix : `str`, optional
+        Iteration to report on; the last one if absent.
+    command : `str`, optional
+        What the user typed, to stand in the report.
+    """
+    from ..data_models.array.repository import open_repository
+    from ..evaluation import summarise, summary_json, write_report
+    from ..tasks.results import last_iteration, read_results, run_detector, task_usage
+    from ..version import __version__
+    from .table import print_summary
+
+    butler = open_repository(repo)
+    if suffix is None:
+        suffix = last_iteration(butler, collection)
+    results, evaluations = zip(*read_results(butler, collection, suffix), strict=True)
+    usage = task_usage(butler, collection)
+    seconds = {label: used.seconds for label, used in usage.items()}
+    detector = run_detector(butler, collection, suffix)
+    summary = summarise(evaluations)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_report(
+        out,
+        results,
+        evaluations,
+        seconds,
+        title=f"Residual detection: {collection}",
+        detector=detector,
+        version=__version__,
+        command=command or f"residualdetect report {repo} {collection}",
+    )
+    temporary = out.with_name(".summary.json.part")
+    temporary.write_text(summary_json(summary, seconds, detector, __version__))
+    temporary.replace(out.with_name("summary.json"))
+    print_summary(summary, usage, detector)
+    click.echo(f"report: {out}")
+
+
+@click.command()
+@click.argument("repo", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("collection")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="Page to write; summary.json is written beside it.",
+)
+@click.option("--iteration", type=click.IntRange(min=1), help="Which iteration; the last one if not given.")
+def report(repo: Path, collection: str, out: Path, iteration: int | None) -> None:
+    """Make the HTML report of a run in an embedded repository.
+
+    Pictures of each patch, what was found, and where the scenes came with a
+    truth, how it holds against it.
+
+    \b
+    Example:
+      residualdetect report repo residuals --out report.html
+    """
+    suffix = None if iteration is None else "_residual" + ("" if iteration == 1 else str(iteration))
+    with console.status("Making the report"):
+        make_report(repo, collection, out, suffix=suffix)

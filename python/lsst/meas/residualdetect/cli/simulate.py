@@ -1,0 +1,94 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``residualdetect simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import check_folder, progress_bar
+
+__all__ = ["simulate"]
+
+
+@click.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the scene files.")
+@click.option(
+    "-n", "--number", type=click.IntRange(min=1), default=1, show_default=True, help="How many scenes."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Random seed.")
+@click.option(
+    "--size", type=click.IntRange(min=1), default=300, show_default=True, help="Side of a scene in pixels."
+)
+@click.option("--bands", default="ugrizy", show_default=True, help="Bands, a letter each.")
+@click.option("--survey", default="LSST", show_default=True, help="Survey, by surveycodex's name.")
+@click.option(
+    "--density",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Factor of the galaxy counts; 1 is the sky.",
+)
+@click.option(
+    "--exposure",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Exposure time in units of the full survey's.",
+)
+@click.option(
+    "--catalogue",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the galaxies from your own table with CatSim's columns.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+def simulate(
+    out: Path,
+    number: int,
+    seed: int,
+    size: int,
+    bands: str,
+    survey: str,
+    density: float,
+    exposure: float,
+    catalogue: Path | None,
+    jobs: int | None,
+) -> None:
+    """Simulate coadds with a table of every true source.
+
+    Scene k of a seed is the same whatever the number and the processes.
+
+    \b
+    Examples:
+      residualdetect simulate --out scenes -n 100
+      residualdetect simulate --out dense -n 10 --density 3 --bands gri
+    """
+    from ..scene_file import SceneFile, write_scene_file
+    from ..simulation import SimulationOptions, read_catsim, simulate_scenes
+
+    options = SimulationOptions(
+        bands=tuple(bands), shape=(size, size), survey=survey, density=density, exposure_factor=exposure
+    )
+    table = None if catalogue is None else read_catsim(catalogue)
+    check_folder(out)
+    with progress_bar("Simulating scenes", number) as progress:
+        for scene, truth in simulate_scenes(
+            number, options, seed, jobs=jobs, progress=progress, catalogue=table
+        ):
+            write_scene_file(out / f"{scene.name}.npz", SceneFile(scene, truth=truth))
+    click.echo(f"{number} scene files in {out}")

@@ -1,0 +1,24 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Multi-band coadds of simulated sky, with truth."""
+
+from .catsim import read_catsim
+from .options import SimulationError, SimulationOptions
+from .parallel import simulate_scenes
+from .simulate import simulate_scene
+
+__all__ = ["SimulationError", "SimulationOptions", "read_catsim", "simulate_scene", "simulate_scenes"]

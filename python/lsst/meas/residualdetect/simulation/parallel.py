@@ -1,0 +1,127 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Many scenes on all cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+
+import numpy as np
+from astropy.table import Table
+
+from ..scene import Scene
+from .options import SimulationError, SimulationOptions
+from .simulate import Truth, simulate_scene
+
+__all__ = ["simulate_scenes"]
+
+# The catalogue of a worker process, sent to it once and not with every scene.
+_worker_catalogue: Table | None = None
+
+
+def _usable_cores() -> int:
+    # Fewer than the machine has in a batch job; macOS cannot tell.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker(catalogue: Table | None) -> None:
+    global _worker_catalogue
+    _worker_catalogue = catalogue
+
+
+def _simulate_numbered(
+    options: SimulationOptions, seed: int, number: int, catalogue: Table | None
+) -> tuple[Scene, Truth]:
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+    return simulate_scene(options, rng, f"{seed}-{number:05d}", catalogue)
+
+
+def _simulate_in_worker(options: SimulationOptions, seed: int, number: int) -> tuple[Scene, Truth]:
+    return _simulate_numbered(options, seed, number, _worker_catalogue)
+
+
+def simulate_scenes(
+    n: int,
+    options: SimulationOptions,
+    seed: int,
+    *,
+    jobs: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    catalogue: Table | None = None,
+) -> Iterator[tuple[Scene, Truth]]:
+    """Simulate many scenes on all cores.
+
+    Worker processes are spawned, so a script that calls this with more than
+    one job needs the usual ``if __name__ == "__main__"``.
+
+    Parameters
+    ----------
+    n : `int`
+        How many scenes.
+    options : `SimulationOptions`
+        Survey and population.
+    seed : `int`
+        Scene k depends on ``seed`` and k only, whatever ``n`` and ``jobs``.
+    jobs : `int`, optional
+        Number of processes; all cores this process may use if absent.
+    progress : `~collections.abc.Callable`, optional
+        Called with the number of scenes done, before each is yielded.
+    catalogue : `astropy.table.Table`, optional
+        Galaxies to draw from; see `simulate_scene`.
+
+    Yields
+    ------
+    scene, truth : `Scene`, `numpy.ndarray`
+        See `simulate_scene`, in order, named ``<seed>-<k>``; a few scenes
+        are computed ahead of the one yielded.
+
+    Raises
+    ------
+    SimulationError
+        Raised if ``n`` or ``jobs`` is out of range, and by `simulate_scene`.
+    """
+    if n < 0 or (jobs is not None and jobs < 1):
+        raise SimulationError(f"n is {n} and jobs is {jobs}; expected at least 0 and at least 1")
+    jobs = min(jobs or _usable_cores(), max(n, 1))
+    if jobs == 1:
+        for number in range(n):
+            result = _simulate_numbered(options, seed, number, catalogue)
+            if progress is not None:
+                progress(number + 1)
+            yield result
+        return
+    executor = ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(catalogue,)
+    )
+    pending: deque[Future[tuple[Scene, Truth]]] = deque()
+    try:
+        submitted = done = 0
+        while done < n:
+            while submitted < n and len(pending) < 2 * jobs:
+                pending.append(executor.submit(_simulate_in_worker, options, seed, submitted))
+                submitted += 1
+            result = pending.popleft().result()
+            done += 1
+            if progress is not None:
+                progress(done)
+            yield result
+    finally:
+        executor.shutdown(cancel_futures=True)

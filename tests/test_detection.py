@@ -1,0 +1,132 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_scene
+from lsst.meas.residualdetect.detection import DetectionOptions, detect, detections_at
+from lsst.meas.residualdetect.point_source import point_source_sums, significance
+
+
+def _peaks(detections):
+    return sorted((peak.y, peak.x) for peak in detections.peaks)
+
+
+def test_significance_of_noise_is_standard_normal_and_flux_is_unbiased():
+    rng = np.random.default_rng(3)
+    scene = make_scene([], shape=(300, 300), noise=2.5, rng=rng)
+    signal, norm = point_source_sums(scene.images[0], scene.weights()[0], scene.psfs[0])
+    inner = significance(signal, norm)[20:-20, 20:-20]
+    assert inner.mean() == pytest.approx(0, abs=0.05)
+    assert inner.std() == pytest.approx(1, abs=0.03)
+    source = make_scene([(30, 33, 500.0)])
+    signal, norm = point_source_sums(source.images[1], source.weights()[1], source.psfs[1])
+    assert signal[30, 33] / norm[30, 33] == pytest.approx(500, rel=1e-3)
+
+
+def test_significance_does_not_depend_on_the_flux_unit():
+    scene = make_scene([(30, 33, 50.0)], rng=np.random.default_rng(4))
+    for unit in (1e-12, 1e12):
+        sums = point_source_sums(
+            scene.images[0] * np.float32(unit), scene.weights()[0] / np.float32(unit) ** 2, scene.psfs[0]
+        )
+        reference = point_source_sums(scene.images[0], scene.weights()[0], scene.psfs[0])
+        np.testing.assert_allclose(significance(*sums), significance(*reference), atol=2e-3)
+
+
+def test_isolated_sources_are_found_in_all_bands():
+    scene = make_scene([(20, 20, 100), (40, 45, 200)], rng=np.random.default_rng(5))
+    detections = detect(scene)
+    assert _peaks(detections) == [(20, 20), (40, 45)]
+    assert len(detections) == 2
+    assert all(peak.bands == {"g", "r", "i"} for peak in detections.peaks)
+    for parent in detections:
+        assert parent.footprint.contains(parent.peaks[0].y, parent.peaks[0].x)
+
+
+def test_a_blend_nearer_than_the_psf_is_one_peak():
+    scene = make_scene([(30, 30, 1000), (30, 32.5, 400)])
+    assert len(detect(scene).peaks) == 1
+
+
+def test_translation_moves_every_peak_and_footprint():
+    at_home = make_scene([(20, 20, 100), (24, 29, 200)])
+    away = make_scene([(1020, 520, 100), (1024, 529, 200)], origin=(1000, 500))
+    assert _peaks(detect(away)) == [(y + 1000, x + 500) for y, x in _peaks(detect(at_home))]
+    assert detect(away).parents[0].footprint.area == detect(at_home).parents[0].footprint.area
+
+
+def test_band_order_does_not_matter():
+    scene = make_scene([(20, 20, 100), (24, 29, 200), (45, 50, 60)], rng=np.random.default_rng(6))
+    assert detect(scene.select_bands(["i", "g", "r"])) == detect(scene)
+
+
+def test_peaks_of_different_bands_merge_by_distance():
+    scene = make_scene([])
+    # In g alone a source beside the one that r and i see.
+    for distance, expected in ((1, 1), (3, 1), (7, 2)):
+        images = make_scene([(30, 30, 200)]).images.copy()
+        images[0] = make_scene([(30, 30 + distance, 200)]).images[0]
+        peaks = detect(replace(scene, images=images)).peaks
+        assert len(peaks) == expected, distance
+        assert ("g" in peaks[0].bands) == (distance == 1)
+
+
+def test_nothing_there_is_an_empty_catalogue():
+    assert len(detect(make_scene([], rng=np.random.default_rng(7)))) == 0
+
+
+def test_masked_pixels_detect_nothing():
+    images = np.zeros((3, 60, 64), np.float32)
+    images[:, 20, 20] = 1e4
+    scene = replace(make_scene([(40, 40, 100)]), images=images + make_scene([(40, 40, 100)]).images)
+    assert (20, 20) in _peaks(detect(scene))
+    mask = np.zeros(images.shape, np.int32)
+    mask[:, 20, 20] = 1
+    assert _peaks(detect(replace(scene, mask=mask))) == [(40, 40)]
+
+
+def test_given_peaks_keep_order_and_get_footprints():
+    scene = make_scene([(20, 20, 100), (40, 45, 200)])
+    given = np.array([[40.2, 45.1], [20, 20], [5, 60]])
+    detections = detections_at(scene, given)
+    peaks = sorted(detections.peaks, key=lambda peak: peak.id)
+    assert [(peak.y, peak.x) for peak in peaks] == [tuple(p) for p in given.tolist()]
+    assert len(detections) == 3  # the third is on no source and gets a footprint of its own
+
+
+def test_given_footprints_are_used():
+    scene = make_scene([(20, 20, 100)])
+    labels = np.zeros(scene.shape, int)
+    labels[10:30, 10:30] = 4
+    parent = detections_at(scene, np.array([[20, 20]]), labels).parents[0]
+    assert parent.footprint.area == 400
+
+
+@pytest.mark.parametrize("peak", [(-1, 5), (5, 64), (np.nan, 5), (np.inf, 5)])
+def test_peaks_outside_are_refused(peak):
+    with pytest.raises(ValueError, match="1 of 2 peaks lie outside the image of 60 x 64 pixels"):
+        detections_at(make_scene([]), np.array([(5, 5), peak]))
+
+
+def test_impossible_options_are_refused():
+    with pytest.raises(ValueError, match="must lie between"):
+        DetectionOptions(min_new_peak_arcsec=0.2, max_same_peak_arcsec=0.3)
+    with pytest.raises(ValueError, match="must be positive"):
+        DetectionOptions(threshold=0)

@@ -1,0 +1,160 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits as astropy_fits
+from conftest import make_scene
+from lsst.meas.residualdetect import Detections, ParentModel, Peak, SceneModel, SourceModel
+from lsst.meas.residualdetect.data_models.array import fits
+
+
+@pytest.fixture
+def coadd():
+    scene = make_scene([(130, 233, 100)], rng=np.random.default_rng(1), origin=(100, 200), name="one")
+    scene.mask[1, 3, 4] = (1 << 5) | 1
+    return scene.select_bands(["r"])
+
+
+def test_coadd_round_trip(tmp_path, coadd):
+    coadd.variance[0, 2, 2] = np.inf
+    fits.write_coadd(tmp_path / "r.fits", coadd)
+    back = fits.read_coadd(tmp_path / "r.fits")
+    for key in ("images", "variance", "mask", "psfs"):
+        expected = getattr(coadd, key)
+        if key == "mask":  # an infinite variance is NO_DATA
+            expected = expected.copy()
+            expected[0, 2, 2] |= 1 << coadd.mask_planes["NO_DATA"]
+        if key == "images":
+            expected = expected.copy()
+            expected[0, 2, 2] = 0
+        np.testing.assert_allclose(getattr(back, key), expected, rtol=2e-7)
+    for key in ("bands", "name", "origin", "pixel_scale_arcsec", "mask_planes"):
+        assert getattr(back, key) == getattr(coadd, key)
+
+
+def test_coadd_is_plain_fits(tmp_path, coadd):
+    fits.write_coadd(tmp_path / "r.fits", coadd)
+    with astropy_fits.open(tmp_path / "r.fits") as hdus:
+        hdus.verify("exception")
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE", "PSF"]
+        assert hdus["MASK"].header["MP_NO_DATA"] == 8
+        # DS9's physical coordinates are the patch's, counted from 1.
+        assert (1 - hdus["IMAGE"].header["LTV1"], 1 - hdus["IMAGE"].header["LTV2"]) == (201, 101)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda hdus: hdus.pop(4), "no PSF extension"),
+        (lambda hdus: hdus[0].header.remove("BAND"), "neither BAND nor FILTER"),
+        (lambda hdus: setattr(hdus[3], "data", hdus[3].data[1:]), "variance has shape"),
+        (lambda hdus: setattr(hdus[4], "data", hdus[4].data[1:]), "both sides must be odd"),
+        (lambda hdus: setattr(hdus[4], "data", 0 * hdus[4].data), "PSF in band 'r' sums to 0"),
+    ],
+)
+def test_a_bad_coadd_is_named_with_its_fault(tmp_path, coadd, change, words):
+    fits.write_coadd(tmp_path / "good.fits", coadd)
+    with astropy_fits.open(tmp_path / "good.fits") as hdus:
+        change(hdus)
+        hdus.writeto(tmp_path / "bad.fits")
+    with pytest.raises(fits.FitsError) as caught:
+        fits.read_coadd(tmp_path / "bad.fits")
+    assert "bad.fits: " in str(caught.value)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.01, 0.5, 0.9])
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")
+def test_a_truncated_coadd_is_named(tmp_path, coadd, fraction):
+    fits.write_coadd(tmp_path / "good.fits", coadd)
+    content = (tmp_path / "good.fits").read_bytes()
+    (tmp_path / "short.fits").write_bytes(content[: int(fraction * len(content))])
+    with pytest.raises(fits.FitsError, match="short.fits: "):
+        fits.read_coadd(tmp_path / "short.fits")
+
+
+def test_a_coadd_file_holds_one_band(tmp_path):
+    with pytest.raises(ValueError, match="holds one band"):
+        fits.write_coadd(tmp_path / "gri.fits", make_scene([]))
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_detections_round_trip(tmp_path, empty):
+    labels = np.zeros((20, 20), int)
+    labels[2:5, 3:9] = 1
+    labels[10:18, 10:12] = 2
+    peaks = [Peak(1, 3, 4.25, frozenset("gr")), Peak(2, 12, 11), Peak(5, 4, 8, frozenset("i"), 2, 7.5)]
+    detections = Detections(()) if empty else Detections.from_labels(labels, peaks, (0, 0))
+    fits.write_detections(tmp_path / "d.fits", detections)
+    back = fits.read_detections(tmp_path / "d.fits")
+    assert [parent.id for parent in back] == [parent.id for parent in detections]
+    assert [parent.footprint for parent in back] == [parent.footprint for parent in detections]
+    for new, old in zip(back.peaks, detections.peaks, strict=True):
+        assert (new.id, new.y, new.x, new.bands, new.iteration) == (
+            old.id,
+            old.y,
+            old.x,
+            old.bands,
+            old.iteration,
+        )
+        np.testing.assert_equal(new.score, old.score)  # NaN is equal to NaN
+
+
+def test_detections_are_small(tmp_path):
+    # A span for each row, not an image for each footprint.
+    labels = np.zeros((2000, 2000), int)
+    labels[100:1900, 100:1900] = 1
+    fits.write_detections(tmp_path / "d.fits", Detections.from_labels(labels, [Peak(1, 200, 200)]))
+    assert (tmp_path / "d.fits").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("n_parents", [0, 1, 3])
+def test_models_round_trip(tmp_path, n_parents):
+    rng = np.random.default_rng(2)
+    scene = make_scene([])
+
+    def source(peak):
+        shape = tuple(rng.integers(1, 9, 2))
+        return SourceModel(
+            peak, rng.random(3, np.float32), rng.random(shape, np.float32), (int(rng.integers(-3, 9)), 5)
+        )
+
+    parents = (
+        ParentModel(4, (source(1), source(2), source(2)), 12.5, 30, 17, True),
+        ParentModel(9, (), failure="every pixel is masked"),
+        ParentModel(11, (source(7),), 1e9, 10**9, 200, False),
+    )[:n_parents]
+    model = SceneModel(scene.bands, scene.psfs, 0.8, parents)
+    fits.write_model(tmp_path / "m.fits", model)
+    back = fits.read_model(tmp_path / "m.fits")
+    assert (back.bands, back.sigma_pix) == (model.bands, model.sigma_pix)
+    np.testing.assert_array_equal(back.psfs, model.psfs)
+    np.testing.assert_array_equal(back.image(scene), model.image(scene))
+    for new, old in zip(back, model, strict=True):
+        assert repr(new).split("sources")[0] == repr(old).split("sources")[0]
+        assert (new.n_pixels, new.n_iterations, new.converged, new.failure) == (
+            old.n_pixels,
+            old.n_iterations,
+            old.converged,
+            old.failure,
+        )
+        for ours, theirs in zip(new.sources, old.sources, strict=True):
+            assert (ours.peak_id, ours.origin) == (theirs.peak_id, theirs.origin)
+            np.testing.assert_array_equal(ours.morphology, theirs.morphology)
+            np.testing.assert_array_equal(ours.spectrum, theirs.spectrum)
+            ours.morphology[:] = 0  # writable, and no longer tied to the file

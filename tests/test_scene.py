@@ -1,0 +1,95 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import make_scene
+from lsst.meas.residualdetect import Scene, SceneError
+
+
+def _parts(**changes):
+    parts = {
+        "images": np.ones((2, 8, 9), np.float32),
+        "variance": np.ones((2, 8, 9), np.float32),
+        "psfs": np.ones((2, 5, 5), np.float32),
+        "bands": ("g", "r"),
+    }
+    return parts | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"variance": np.ones((2, 8, 8))}, "variance has shape (2, 8, 8), but images have (2, 8, 9)"),
+        ({"mask": np.zeros((1, 8, 9), int)}, "mask has shape (1, 8, 9)"),
+        ({"mask": np.zeros((2, 8, 9))}, "mask has type float64"),
+        ({"bands": ("g",)}, "expected 2 different names"),
+        ({"bands": ("g", "g")}, "expected 2 different names"),
+        ({"images": np.ones((8, 9))}, "expected (band, y, x)"),
+        ({"images": np.ones((2, 0, 9)), "variance": np.ones((2, 0, 9))}, "none of them 0"),
+        ({"psfs": np.ones((2, 4, 5))}, "4 x 5 pixels"),
+        ({"psfs": np.stack([np.ones((5, 5)), np.zeros((5, 5))])}, "PSF in band 'r' sums to 0"),
+        ({"psfs": np.stack([np.full((5, 5), np.nan), np.ones((5, 5))])}, "PSF in band 'g' has pixels"),
+        ({"psfs": np.ones((3, 5, 5))}, "expected (2, h, w)"),
+        ({"pixel_scale_arcsec": 0.0}, "pixel scale is 0.0"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(SceneError) as caught:
+        Scene(**_parts(**changes))
+    assert words in str(caught.value)
+
+
+def test_pixels_without_information_are_masked():
+    parts = _parts()
+    parts["images"][0, 1, 1] = np.nan
+    parts["images"][1, 2, 2] = np.inf
+    parts["variance"][0, 3, 3] = 0
+    parts["variance"][0, 4, 4] = -1
+    parts["variance"][0, 5, 5] = np.nan
+    scene = Scene(**parts)
+    bad = np.zeros((2, 8, 9), bool)
+    bad[[0, 1, 0, 0, 0], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]] = True
+    np.testing.assert_array_equal(scene.bad(()), bad)
+    np.testing.assert_array_equal(scene.weights() == 0, bad)
+    assert np.isfinite(scene.images).all()
+    assert (scene.variance > 0).all()
+    assert np.isnan(parts["images"][0, 1, 1]), "the caller's array must stay as it was"
+
+
+def test_named_planes_are_bad_and_others_are_not():
+    mask = np.zeros((2, 8, 9), int)
+    mask[0, 0, 0] = 1 << 0  # BAD
+    mask[0, 0, 1] = 1 << 5  # DETECTED
+    mask[1, 0, 2] = 1 << 1  # SAT
+    scene = Scene(**_parts(mask=mask))
+    assert np.argwhere(scene.bad()).tolist() == [[0, 0, 0], [1, 0, 2]]
+    assert np.argwhere(scene.bad(["DETECTED", "NO_SUCH_PLANE"])).tolist() == [[0, 0, 1]]
+
+
+def test_psfs_are_normalised():
+    assert Scene(**_parts(psfs=7 * np.ones((2, 5, 5)))).psfs.sum(axis=(1, 2)) == pytest.approx([1, 1])
+
+
+def test_select_bands_keeps_everything_together():
+    scene = make_scene([(20, 30, 100)])
+    chosen = scene.select_bands(["i", "g"])
+    assert chosen.bands == ("i", "g")
+    np.testing.assert_array_equal(chosen.images, scene.images[[2, 0]])
+    np.testing.assert_array_equal(chosen.psfs, scene.psfs[[2, 0]])
+    with pytest.raises(SceneError, match=r"scene 'made' has bands \['g', 'r', 'i'\], not \['z'\]"):
+        scene.select_bands(["g", "z"])
