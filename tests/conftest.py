@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from conftest import make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Parent, Peak
 from lsst.meas.residualdetect.candidates import Candidate, add_candidates

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from conftest import make_scene
 from lsst.meas.residualdetect.detection import DetectionOptions, detect, detections_at
 from lsst.meas.residualdetect.point_source import point_source_sums, significance

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from conftest import make_scene
 from lsst.meas.residualdetect.detectors import DetectorError, detector_names, load_detector
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.io import fits as astropy_fits
+
 from conftest import make_scene
 from lsst.meas.residualdetect import Detections, ParentModel, Peak, SceneModel, SourceModel
 from lsst.meas.residualdetect.data_models.array import fits

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from conftest import make_scene
 from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.scene_file import SceneFile, read_scene_file, write_scene_file

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from conftest import PSF_SIGMAS_PIX, make_scene
 from lsst.meas.residualdetect import ParentModel, SceneError, SceneModel, SourceModel
 from lsst.meas.residualdetect.scene_model import difference_kernels, gaussian_psf

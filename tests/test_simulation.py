@@ -19,6 +19,8 @@
 import galsim
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.simulation import (
     SimulationError,
@@ -30,7 +32,6 @@ from lsst.meas.residualdetect.simulation.options import BANDS, ZERO_POINT
 from lsst.meas.residualdetect.simulation.rendering import render_sources
 from lsst.meas.residualdetect.simulation.sources import Component, Sources, flux_njy
 from lsst.meas.residualdetect.simulation.survey import draw_conditions, round_psf
-from scipy.spatial import cKDTree
 
 EMPTY = {"density": 0.0, "star_density": 0.0}
 

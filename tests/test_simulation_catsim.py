@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
+
 from lsst.meas.residualdetect.simulation import (
     SimulationError,
     SimulationOptions,

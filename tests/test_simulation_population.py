@@ -18,6 +18,8 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.simulation.counts import draw_magnitudes, galaxy_counts, star_counts
 from lsst.meas.residualdetect.simulation.options import BANDS
@@ -25,7 +27,6 @@ from lsst.meas.residualdetect.simulation.placement import place_galaxies
 from lsst.meas.residualdetect.simulation.population import draw_galaxies, draw_redshifts
 from lsst.meas.residualdetect.simulation.spectra import flux_ratios
 from lsst.meas.residualdetect.simulation.stars import stellar_locus
-from scipy.spatial import cKDTree
 
 
 @pytest.fixture

@@ -1,0 +1,86 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""One-to-one matching of peaks to true sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+__all__ = ["match_peaks"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+def match_peaks(
+    sources: Floats, brightness: Floats, peaks: Floats, *, radius_pix: float, sigma_pix: float
+) -> Integers:
+    """Give each peak to the true source that makes it.
+
+    The nearest source is not always the one: in a close blend the peak of
+    the brighter source may fall nearer to a faint companion, which would then
+    pass for detected while the bright source is called unrecognised. A peak
+    belongs to the source that gives the most light at its place, so a pair
+    is worth the brightness times a Gaussian of the distance, as wide as the
+    PSF, and the one-to-one assignment with the largest total worth is taken.
+    For sources of like brightness this prefers the nearest.
+
+    Parameters
+    ----------
+    sources : `numpy.ndarray`, (n, 2)
+        Positions (y, x) of the true sources in pixels.
+    brightness : `numpy.ndarray`, (n,)
+        Their signal-to-noise ratios or fluxes.
+    peaks : `numpy.ndarray`, (m, 2)
+        Positions (y, x) of the peaks.
+    radius_pix : `float`
+        Farthest that a peak may lie from its source.
+    sigma_pix : `float`
+        Standard deviation of the PSF.
+
+    Returns
+    -------
+    matched : `numpy.ndarray`, (n,), int64
+        Index of each source's peak, -1 for none.
+    """
+    matched = np.full(len(sources), -1, dtype=np.int64)
+    if not len(sources) or not len(peaks):
+        return matched
+    pairs = KDTree(sources).sparse_distance_matrix(KDTree(peaks), radius_pix, output_type="ndarray")
+    source, peak = pairs["i"].astype(np.int64), pairs["j"].astype(np.int64)
+    worth = brightness[source] * np.exp(-0.5 * (pairs["v"] / sigma_pix) ** 2)
+
+    # Groups of sources and peaks that touch nobody else are solved apart, so
+    # that a patch of thousands costs no more than its largest group.
+    size = len(sources) + len(peaks)
+    graph = coo_array((np.ones(len(pairs)), (source, len(sources) + peak)), shape=(size, size))
+    group = connected_components(graph, directed=False)[1][source]
+    order = np.argsort(group, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        group_sources, i = np.unique(source[rows], return_inverse=True)
+        group_peaks, j = np.unique(peak[rows], return_inverse=True)
+        table = np.zeros((len(group_sources), len(group_peaks)))
+        table[i, j] = worth[rows]
+        for a, b in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+            if table[a, b] > 0:
+                matched[group_sources[a]] = group_peaks[b]
+    return matched

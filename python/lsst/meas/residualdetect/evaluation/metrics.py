@@ -1,0 +1,144 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Figures of merit from classified sources and peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Bin", "RankingCurve", "binned_recovery", "median", "ranking_curve", "ratio"]
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """Quotient, NaN where there is nothing to divide by."""
+    return float(numerator / denominator) if denominator else float("nan")
+
+
+def median(values: Floats) -> float:
+    """Median of the finite values, NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class RankingCurve:
+    """Purity and recovery as the score threshold is lowered.
+
+    Parameters
+    ----------
+    threshold : `numpy.ndarray`, (n,), float64
+        Different scores, highest first.
+    purity : `numpy.ndarray`, (n,), float64
+        Of the peaks with at least that score.
+    recovery : `numpy.ndarray`, (n,), float64
+        Targets found by them, over all targets; NaN without targets.
+    """
+
+    threshold: Floats
+    purity: Floats
+    recovery: Floats
+
+    @property
+    def average_precision(self) -> float:
+        """Mean purity at each recovered target, over all targets: the area
+        under the curve, not interpolated. NaN without targets.
+        """
+        if not len(self.recovery):
+            return 0.0
+        return float((np.diff(self.recovery, prepend=0.0) * self.purity).sum())
+
+    def at_purity(self, purity: float) -> tuple[float, float]:
+        """Highest recovery at no less than a purity, and the threshold that
+        gives it; 0 and NaN if no threshold does.
+        """
+        allowed = np.flatnonzero(self.purity >= purity)
+        if not len(allowed):
+            return 0.0, float("nan")
+        return float(self.recovery[allowed[-1]]), float(self.threshold[allowed[-1]])
+
+
+def ranking_curve(score: Floats, right: Booleans, target: Booleans, n_targets: int) -> RankingCurve:
+    """Rank peaks by their score.
+
+    Parameters
+    ----------
+    score : `numpy.ndarray`, (n,)
+        Scores of the peaks that count; NaN ranks last. Peaks of equal score
+        enter together.
+    right : `numpy.ndarray`, (n,), bool
+        Peaks on a true source.
+    target : `numpy.ndarray`, (n,), bool
+        Those of them whose source is one that was to be recovered.
+    n_targets : `int`
+        Number of sources that were to be recovered.
+
+    Returns
+    -------
+    curve : `RankingCurve`
+        One point for each different score.
+    """
+    score = np.where(np.isnan(score), -np.inf, score)
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
+    purity = np.cumsum(right[order])[last] / (last + 1)
+    found = np.cumsum(target[order])[last]
+    recovery = found / n_targets if n_targets else np.full(len(last), np.nan)
+    return RankingCurve(ranked[last], purity, recovery)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Targets and recovered ones with ``low <= value < high``."""
+
+    low: float
+    high: float
+    n: int
+    n_recovered: int
+
+
+def binned_recovery(values: Floats, recovered: Booleans, edges: Sequence[float]) -> list[Bin]:
+    """Count targets and recovered ones in bins of a property.
+
+    Parameters
+    ----------
+    values : `numpy.ndarray`, (n,)
+        Property of each target; NaN falls in no bin.
+    recovered : `numpy.ndarray`, (n,), bool
+        Whether it was recovered.
+    edges : `~collections.abc.Sequence` [`float`]
+        Inner bin edges; the first and last bin are open.
+
+    Returns
+    -------
+    bins : `list` [`Bin`]
+        One more than there are edges.
+    """
+    bounds = [-np.inf, *edges, np.inf]
+    bins = []
+    for low, high in pairwise(bounds):
+        inside = (values >= low) & (values < high)
+        bins.append(Bin(low, high, int(inside.sum()), int((inside & recovered).sum())))
+    return bins

@@ -1,0 +1,215 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""The report of a run: one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from astropy.table import Table
+
+from .figures import (
+    PEAK_COLOURS,
+    chi2_figure,
+    flux_error_figure,
+    purity_figure,
+    recovery_figure,
+    score_figure,
+)
+from .markers import class_label
+from .metrics import ratio
+from .pictures import white_balance
+from .pooling import pooled_column, pooled_curve
+from .report_options import ReportOptions
+from .results import Evaluation, PatchResult, PeakClass, TruthClass
+from .summary import summarise
+from .views import Canvas, View, close_ups, patch_view
+
+__all__ = ["write_report"]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Close-ups of one class, of ``total`` there are."""
+
+    title: str
+    views: list[View]
+    total: int
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    """A number for people; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"  # noqa: RUF001
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:.{digits}f}" if abs(value) >= 0.1 else f"{value:.{digits}g}"
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    return _number(None) if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def _galleries(
+    canvases: Sequence[Canvas], evaluations: Sequence[Evaluation], options: ReportOptions
+) -> list[Gallery]:
+    galleries = []
+    for title, kind, wanted in (
+        ("New peaks", PeakClass.UNLABELLED, options.max_unlabelled),
+        ("Right: new peaks on sources that had none", PeakClass.RIGHT, options.max_right),
+        ("Not recovered: unrecognised", TruthClass.UNRECOGNIZED, options.max_unrecovered),
+        ("Not recovered: partially deblended", TruthClass.PARTIALLY_DEBLENDED, options.max_unrecovered),
+        ("Shreds", PeakClass.SHRED, options.max_wrong),
+        ("Spurious", PeakClass.SPURIOUS, options.max_wrong),
+    ):
+        table = "peaks" if isinstance(kind, PeakClass) else "truth"
+        rows = pooled_column(evaluations, table, "class") == kind
+        if table == "truth":
+            rows = rows & (pooled_column(evaluations, "truth", "new_peak_id") < 0)
+        if rows.any():
+            views = close_ups(canvases, kind, wanted=wanted, size=options.zoom_pix)
+            galleries.append(Gallery(title, views, int(rows.sum())))
+    return galleries
+
+
+def _figures(evaluations: Sequence[Evaluation], summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Title and SVG of each figure there is something to show in."""
+    figures = []
+    if summary["n_unrecognized"]:
+        for key, title, xlabel in (
+            ("snr", "Recovery and signal to noise", "signal to noise over all bands"),
+            ("separation_fwhm", "Recovery and separation", "separation to nearest brighter source / FWHM"),
+            ("flux_ratio", "Recovery and flux ratio", "flux / flux of nearest brighter source"),
+        ):
+            figures.append((title, recovery_figure(summary["recovery_by"][key], xlabel, key)))
+        if summary["n_new_peaks"]:
+            options = summary["options"]
+            svg = purity_figure(
+                pooled_curve(evaluations),
+                options["target_purity"],
+                (summary["recovery"], summary["purity"]),
+            )
+            figures.append(("Purity and recovery", svg))
+    if summary["n_new_peaks"]:
+        names = ("n_new_peaks", "n_pixels", "failed", "chi2_before", "chi2_after")
+        parents = Table({name: pooled_column(evaluations, "parents", name) for name in names})
+        figures.append(("Chi-square of parents that gained peaks", chi2_figure(parents)))
+        scores, classes = (pooled_column(evaluations, "peaks", name) for name in ("score", "class"))
+        figures.append(("Scores of new peaks", score_figure(scores, classes)))
+    if summary.get("flux_error") and math.isfinite(summary["flux_error"]["blended_before"]["all"]):
+        figures.append(("Flux errors of blended sources", flux_error_figure(summary["flux_error"])))
+    return figures
+
+
+def _peak_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """New peaks of all patches, highest score first."""
+    rows = [{**dict(row), "patch": evaluation.name} for evaluation in evaluations for row in evaluation.peaks]
+    return sorted(rows, key=lambda row: -math.inf if math.isnan(row["score"]) else row["score"], reverse=True)
+
+
+def write_report(
+    path: str | Path,
+    results: Sequence[PatchResult],
+    evaluations: Sequence[Evaluation],
+    seconds: Mapping[str, float],
+    *,
+    title: str,
+    detector: str,
+    version: str,
+    command: str = "",
+    options: ReportOptions | None = None,
+) -> None:
+    """Write the report of a run.
+
+    The page holds its pictures, plots and style; it fetches nothing and runs
+    no script.
+
+    Parameters
+    ----------
+    path : `str` or `~pathlib.Path`
+        HTML file to write.
+    results : `~collections.abc.Sequence` [`PatchResult`]
+        The patches.
+    evaluations : `~collections.abc.Sequence` [`Evaluation`]
+        What `evaluate_patch` made of each, in the same order.
+    seconds : `~collections.abc.Mapping` [`str`, `float`]
+        Wall-clock time of each task, in the order to show.
+    title : `str`
+        Heading.
+    detector : `str`
+        Detector and model that found the new peaks.
+    version : `str`
+        Version of the package.
+    command : `str`, optional
+        Command that gave the results, to be shown; left out if absent.
+    options : `ReportOptions`, optional
+        How much to show; the defaults if absent.
+
+    Raises
+    ------
+    ValueError
+        Raised if results and evaluations are not of the same patches.
+    """
+    options = ReportOptions() if options is None else options
+    names = [[item.name for item in items] for items in (results, evaluations)]
+    if names[0] != names[1]:
+        raise ValueError(f"results are of patches {names[0]}, but evaluations of {names[1]}")
+    summary = summarise(evaluations)
+    canvases = [
+        Canvas(
+            result,
+            evaluation,
+            white_balance(result.scene),
+            limit=options.residual_sigma,
+            smoothing_pix=options.residual_smoothing_pix,
+        )
+        for result, evaluation in zip(results, evaluations, strict=True)
+    ]
+    rows = _peak_rows(evaluations)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(number=_number, percent=_percent, class_label=class_label)
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        detector=detector,
+        version=version,
+        command=command,
+        options=options,
+        summary=summary,
+        limits=summary["options"],
+        has_truth=summary["n_truth"] is not None,
+        bands=list(dict.fromkeys(band for evaluation in evaluations for band in evaluation.bands)),
+        views=[patch_view(canvas, options.patch_pix) for canvas in canvases[: options.max_patches]],
+        galleries=_galleries(canvases, evaluations, options),
+        figures=_figures(evaluations, summary),
+        rows=rows[: options.max_rows],
+        n_rows=len(rows),
+        seconds=dict(seconds),
+        share=lambda value: ratio(value, sum(seconds.values())),
+        colours=PEAK_COLOURS,
+    )
+    Path(path).write_text(page, encoding="utf-8")

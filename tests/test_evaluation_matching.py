@@ -1,0 +1,169 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Matching, ranking and binning, against answers found by hand or by brute
+force.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsst.meas.residualdetect.evaluation.matching import match_peaks
+from lsst.meas.residualdetect.evaluation.measures import brighter_neighbours
+from lsst.meas.residualdetect.evaluation.metrics import binned_recovery, median, ranking_curve, ratio
+
+SIGMA = 1.5
+RADIUS = 2.5
+
+
+def match(sources: list[tuple[float, float]], brightness: list[float], peaks: list[tuple[float, float]]):
+    return match_peaks(
+        np.array(sources, float).reshape(-1, 2),
+        np.array(brightness, float),
+        np.array(peaks, float).reshape(-1, 2),
+        radius_pix=RADIUS,
+        sigma_pix=SIGMA,
+    ).tolist()
+
+
+def test_one_peak_of_two_sources_goes_to_the_one_that_makes_it() -> None:
+    # Nearer to the faint source, but the bright one outshines it there.
+    assert match([(0, 0), (0, 2)], [100, 10], [(0, 1.2)]) == [0, -1]
+    # On the faint source, and the bright one is fainter there.
+    assert match([(0, 0), (0, 2.4)], [20, 10], [(0, 2.4)]) == [-1, 0]
+
+
+def test_sources_of_like_brightness_get_the_nearest() -> None:
+    assert match([(0, 0), (0, 3)], [10, 10], [(0, 1.4)]) == [0, -1]
+    assert match([(0, 0), (0, 3)], [10, 10], [(0, 1.6)]) == [-1, 0]
+
+
+def test_two_peaks_on_one_source_leave_the_farther_free() -> None:
+    assert match([(0, 0)], [10], [(0, 1), (0, 0.5)]) == [1]
+
+
+def test_two_sources_with_two_peaks_each_get_one() -> None:
+    assert match([(0, 0), (0, 2)], [100, 20], [(0, 2.1), (0, 0.3)]) == [1, 0]
+
+
+def test_nothing_beyond_the_radius() -> None:
+    assert match([(0, 0)], [1000], [(0, RADIUS + 0.01)]) == [-1]
+    assert match([(0, 0)], [1000], [(0, RADIUS - 0.01)]) == [0]
+
+
+def test_nothing_to_match() -> None:
+    assert match([], [], [(0, 0)]) == []
+    assert match([(0, 0)], [1], []) == [-1]
+
+
+places = st.tuples(st.floats(0, 6), st.floats(0, 6))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sources=st.lists(st.tuples(places, st.floats(1, 100)), min_size=1, max_size=4),
+    peaks=st.lists(places, min_size=1, max_size=4),
+)
+def test_total_light_is_the_largest_there_is(sources, peaks) -> None:
+    positions, brightness = np.array([s[0] for s in sources]), np.array([s[1] for s in sources])
+    distance = np.hypot(*(positions[:, None] - np.array(peaks)[None]).transpose(2, 0, 1))
+    worth = np.where(distance <= RADIUS, brightness[:, None] * np.exp(-0.5 * (distance / SIGMA) ** 2), 0)
+    found = match([s[0] for s in sources], brightness.tolist(), peaks)
+    assert len({peak for peak in found if peak >= 0}) == sum(peak >= 0 for peak in found)
+    total = sum(worth[source, peak] for source, peak in enumerate(found) if peak >= 0)
+    square = np.zeros((max(worth.shape),) * 2)
+    square[: worth.shape[0], : worth.shape[1]] = worth
+    best = max(
+        square[np.arange(len(square)), list(order)].sum() for order in permutations(range(len(square)))
+    )
+    assert total == pytest.approx(best, rel=1e-9)
+
+
+def test_average_precision_by_hand() -> None:
+    # Ranked: right, wrong, right, right off target, wrong; of four targets.
+    score = np.array([0.5, 0.9, 0.7, 0.8, 0.6])
+    right = np.array([False, True, True, False, True])
+    target = np.array([False, True, True, False, False])
+    curve = ranking_curve(score, right, target, 4)
+    np.testing.assert_allclose(curve.threshold, [0.9, 0.8, 0.7, 0.6, 0.5])
+    np.testing.assert_allclose(curve.purity, [1, 1 / 2, 2 / 3, 3 / 4, 3 / 5])
+    np.testing.assert_allclose(curve.recovery, [0.25, 0.25, 0.5, 0.5, 0.5])
+    assert curve.average_precision == pytest.approx((1 + 2 / 3) / 4)
+    assert curve.at_purity(0.9) == (0.25, 0.9)
+    # Purity may rise again further down the ranking.
+    assert curve.at_purity(0.7) == (0.5, 0.6)
+    assert curve.at_purity(1.0) == (0.25, 0.9)
+
+
+def test_peaks_of_equal_score_enter_together() -> None:
+    curve = ranking_curve(np.full(4, 0.5), np.arange(4) < 2, np.arange(4) < 2, 2)
+    np.testing.assert_allclose(curve.purity, [0.5])
+    assert curve.average_precision == pytest.approx(0.5)
+    assert curve.at_purity(0.9)[0] == 0
+
+
+def test_peaks_without_a_score_rank_last() -> None:
+    curve = ranking_curve(np.array([np.nan, 0.1]), np.array([False, True]), np.array([False, True]), 1)
+    assert curve.average_precision == 1
+    assert len(curve.threshold) == 2
+
+
+def test_ranking_of_nothing() -> None:
+    empty = np.empty(0)
+    curve = ranking_curve(empty, empty.astype(bool), empty.astype(bool), 3)
+    assert curve.average_precision == 0
+    assert curve.at_purity(0.9)[0] == 0
+
+
+def test_bins_hold_every_finite_value_once() -> None:
+    values = np.array([1.0, 2.0, 2.0, 5.0, 100.0, np.nan])
+    recovered = np.array([True, False, True, True, False, True])
+    bins = binned_recovery(values, recovered, (2.0, 10.0))
+    assert [(item.n, item.n_recovered) for item in bins] == [(1, 1), (3, 2), (1, 0)]
+    assert (bins[0].low, bins[-1].high) == (-np.inf, np.inf)
+
+
+def test_nearest_brighter_source() -> None:
+    positions = np.array([(0, 0), (0, 3), (0, 4), (10, 0)], float)
+    neighbour, separation = brighter_neighbours(positions, np.array([100.0, 10.0, 50.0, 5.0]))
+    assert neighbour.tolist() == [-1, 2, 0, 0]
+    np.testing.assert_allclose(separation, [np.nan, 1, 4, 10])
+
+
+def test_nearest_brighter_source_of_a_crowd() -> None:
+    rng = np.random.default_rng(8)
+    positions, flux = rng.uniform(0, 100, (300, 2)), rng.pareto(1.0, 300)
+    neighbour, separation = brighter_neighbours(positions, flux)
+    for source in range(300):
+        distance = np.hypot(*(positions - positions[source]).T)
+        distance[flux <= flux[source]] = np.inf
+        if neighbour[source] < 0:
+            assert flux[source] == flux.max()
+        else:
+            assert neighbour[source] == distance.argmin()
+            assert separation[source] == pytest.approx(distance.min())
+
+
+def test_quotients_and_medians_of_nothing_are_nan() -> None:
+    assert np.isnan(ratio(1, 0))
+    assert np.isnan(median(np.array([np.nan])))
+    assert median(np.array([np.nan, 1.0, 3.0])) == 2
