@@ -1,0 +1,87 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Deblending: from coadds, footprints and peaks to a model of each source.
+
+Engines are registered by name and imported when first asked for, so that one
+with a missing dependency harms nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+
+from ..footprint import Parent
+from ..scene import Scene
+from ..scene_model import SceneModel
+from .options import DeblendError, DeblendOptions
+
+__all__ = ["DeblendError", "DeblendOptions", "deblend", "engine_names"]
+
+# A module of this package with a function fit_parents(scene, parents,
+# options, progress) that returns one ParentModel for each parent.
+_ENGINES: Mapping[str, str] = {"factorized": ".factorized"}
+
+_DEFAULT_OPTIONS = DeblendOptions()
+
+
+def engine_names() -> tuple[str, ...]:
+    """Names that `deblend` knows, in alphabetical order."""
+    return tuple(sorted(_ENGINES))
+
+
+def deblend(
+    scene: Scene,
+    parents: Sequence[Parent],
+    options: DeblendOptions = _DEFAULT_OPTIONS,
+    *,
+    engine: str = "factorized",
+    progress: Callable[[int], None] | None = None,
+) -> SceneModel:
+    """Model every source of a scene.
+
+    Parents are fitted independently of each other, each to the pixels of its
+    own footprint.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        The coadds.
+    parents : `~collections.abc.Sequence` [`Parent`]
+        Footprints with peaks, in the scene's patch coordinates.
+    options : `DeblendOptions`, optional
+        What can be tuned.
+    engine : `str`, optional
+        Which deblender; one of `engine_names`.
+    progress : `~collections.abc.Callable`, optional
+        Called with the number of parents just finished, whenever some are.
+
+    Returns
+    -------
+    model : `SceneModel`
+        One `ParentModel` for each parent, in the order given. A parent that
+        cannot be fitted has no sources, and says why in ``failure``.
+
+    Raises
+    ------
+    DeblendError
+        Raised if the engine is unknown.
+    """
+    if engine not in _ENGINES:
+        raise DeblendError(f"unknown deblender {engine!r}; known: {', '.join(engine_names())}")
+    fit_parents = import_module(_ENGINES[engine], __name__).fit_parents
+    models = fit_parents(scene, parents, options, progress or (lambda count: None))
+    return SceneModel(scene.bands, scene.psfs, options.sigma_pix, tuple(models))

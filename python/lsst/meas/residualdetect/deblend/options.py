@@ -1,0 +1,97 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What a scientist may want to change about a deblend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..scene import DEFAULT_BAD_PLANES
+
+__all__ = ["DeblendError", "DeblendOptions"]
+
+
+class DeblendError(ValueError):
+    """A deblend that cannot begin: an unknown engine or an impossible option."""
+
+
+@dataclass(frozen=True)
+class DeblendOptions:
+    """Options of a deblend, the same for all parents of a scene.
+
+    Parameters
+    ----------
+    sigma_pix : `float`
+        Standard deviation of the Gaussian model PSF, in pixels. Narrower
+        than any observed PSF, wide enough to be sampled.
+    max_iterations : `int`
+        Iterations after which a parent is given back as it is, not
+        converged.
+    tolerance : `float`
+        A parent is done when ten iterations lower its chi-square by less
+        than this fraction of it.
+    bad_planes : `tuple` [`str`]
+        Mask planes whose pixels are left out of the fit.
+    min_snr : `float`
+        Sources below this signal-to-noise ratio (of a PSF fit to all bands
+        at the peak) start as a point; those above start from the data, and
+        above twice this value they may have two components.
+    max_components : `int`
+        1, or 2 to give bright sources a bulge and a disk of different
+        colours.
+    background_threshold : `float`
+        Surface brightness below which a morphology is set to zero, in
+        standard deviations of the noise of a pixel, all bands combined. It
+        keeps noise from filling the footprint with faint wings.
+    max_radius_pix : `int`
+        Greatest distance from its peak, along either axis, at which a
+        source may have light.
+    batch_mbytes : `float`
+        Working memory of a batch of parents. A parent that needs more is
+        fitted alone.
+    device : `str`
+        Where to compute, in torch's words: ``"cpu"``, ``"cuda"``,
+        ``"cuda:1"``.
+
+    Raises
+    ------
+    DeblendError
+        Raised if a value makes no sense.
+    """
+
+    sigma_pix: float = 0.8
+    max_iterations: int = 200
+    tolerance: float = 1e-3
+    bad_planes: tuple[str, ...] = DEFAULT_BAD_PLANES
+    min_snr: float = 50.0
+    max_components: int = 2
+    background_threshold: float = 0.1
+    max_radius_pix: int = 100
+    batch_mbytes: float = 256.0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bad_planes, str):
+            raise DeblendError(f"bad_planes is the string {self.bad_planes!r}; expected several plane names")
+        object.__setattr__(self, "bad_planes", tuple(self.bad_planes))
+        for name in ("sigma_pix", "max_iterations", "tolerance", "max_radius_pix", "batch_mbytes"):
+            if not getattr(self, name) > 0:
+                raise DeblendError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("min_snr", "background_threshold"):
+            if not getattr(self, name) >= 0:
+                raise DeblendError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.max_components not in (1, 2):
+            raise DeblendError(f"max_components is {self.max_components}; it must be 1 or 2")

@@ -1,0 +1,311 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from dataclasses import replace
+
+import galsim
+import numpy as np
+import pytest
+
+from lsst.meas.residualdetect import Footprint, Parent, Peak, Scene
+from lsst.meas.residualdetect.deblend import DeblendError, DeblendOptions, deblend, engine_names
+
+SCALE_ARCSEC = 0.2
+FWHM_ARCSEC = {"g": 0.87, "r": 0.83, "i": 0.78}
+SIGMA = np.array([1.0, 1.0, 1.3])
+BANDS = tuple(FWHM_ARCSEC)
+
+
+def _psf(band):
+    return galsim.Moffat(beta=3.5, fwhm=FWHM_ARCSEC[band])
+
+
+def _psf_images():
+    return np.stack([_psf(band).drawImage(nx=31, ny=31, scale=SCALE_ARCSEC).array for band in BANDS])
+
+
+def _draw(profile, y, x, flux, shape):
+    """One source without noise: (band, y, x)."""
+    images = []
+    for band, band_flux in zip(BANDS, flux, strict=True):
+        image = galsim.ImageD(shape[1], shape[0], xmin=0, ymin=0)
+        source = _psf(band) if profile is None else galsim.Convolve(profile, _psf(band))
+        source = source.withFlux(band_flux)
+        images.append(source.drawImage(image, scale=SCALE_ARCSEC, center=(x, y)).array)
+    return np.stack(images)
+
+
+def _observe(truth, rng, origin=(0, 0)):
+    variance = np.broadcast_to((SIGMA**2)[:, None, None], truth.shape)
+    images = truth + rng.normal(size=truth.shape) * np.sqrt(variance)
+    return Scene(images, variance, _psf_images(), BANDS, origin=origin)
+
+
+def _disc(shape, y, x, radius):
+    rows, columns = np.indices(shape)
+    return np.hypot(rows - y, columns - x) < radius
+
+
+SHAPE = (48, 52)
+BLEND = [
+    # profile, y, x, fluxes: a bright disk, a star, a faint compact galaxy
+    (
+        galsim.Exponential(half_light_radius=0.6).shear(q=0.6, beta=0.7 * galsim.radians),
+        22.3,
+        20.8,
+        (900, 1500, 1900),
+    ),
+    (None, 28.1, 29.6, (700, 600, 500)),
+    (galsim.Sersic(n=2, half_light_radius=0.3), 17.0, 31.4, (60, 200, 350)),
+]
+
+
+@pytest.fixture(scope="module")
+def blend():
+    """A scene with one blended parent."""
+    truth = sum(_draw(profile, y, x, flux, SHAPE) for profile, y, x, flux in BLEND)
+    peaks = tuple(Peak(i, y, x) for i, (_, y, x, _) in enumerate(BLEND, start=1))
+    footprint = Footprint.from_mask(_disc(SHAPE, 23, 25, 19))
+    return _observe(truth, np.random.default_rng(11)), Parent(7, footprint, peaks)
+
+
+@pytest.fixture(scope="module")
+def blend_model(blend):
+    scene, parent = blend
+    return deblend(scene, [parent])
+
+
+def _fluxes(parent_model):
+    """Flux of each source by the id of its peak."""
+    fluxes = {}
+    for source in parent_model.sources:
+        fluxes[source.peak_id] = fluxes.get(source.peak_id, 0) + source.flux
+    return fluxes
+
+
+def _assert_same_fit(model, expected, scale=1.0):
+    assert model.chi2 == pytest.approx(expected.chi2, rel=1e-3)
+    fluxes, expected_fluxes = _fluxes(model), _fluxes(expected)
+    assert fluxes.keys() == expected_fluxes.keys()
+    for peak_id, flux in fluxes.items():
+        np.testing.assert_allclose(flux, scale * expected_fluxes[peak_id], rtol=5e-3, atol=scale * 2)
+
+
+def test_blend_with_all_centres_leaves_noise(blend_model):
+    (parent,) = blend_model
+    assert parent.converged
+    assert parent.failure == ""
+    assert parent.chi2 / parent.n_pixels == pytest.approx(1, abs=0.1)
+
+
+def test_blended_fluxes_are_close_to_the_truth(blend_model):
+    fluxes = _fluxes(blend_model.parents[0])
+    for peak_id, (_, _, _, flux) in enumerate(BLEND, start=1):
+        # Blended with each other: five per cent, and the noise of a PSF fit.
+        np.testing.assert_allclose(fluxes[peak_id], flux, rtol=0.05, atol=35)
+
+
+def test_the_rendered_model_is_the_one_that_was_fitted(blend, blend_model):
+    scene, parent = blend
+    weights = scene.weights() * parent.footprint.to_mask((slice(0, SHAPE[0]), slice(0, SHAPE[1])))
+    residual = scene.images - blend_model.image(scene)
+    (fitted,) = blend_model
+    assert fitted.n_pixels == (weights > 0).sum()
+    assert (weights * residual**2).sum() == pytest.approx(fitted.chi2, rel=1e-4)
+
+
+def test_morphologies_are_non_negative_and_fall_from_the_peak(blend_model):
+    for source in blend_model.sources:
+        morphology = source.morphology
+        assert morphology.sum() == pytest.approx(1, rel=1e-5)
+        assert (morphology >= 0).all()
+        assert (source.spectrum >= 0).all()
+        _, y, x, _ = BLEND[source.peak_id - 1]
+        row, column = round(y) - source.origin[0], round(x) - source.origin[1]
+        assert morphology[row, column] == morphology.max()
+        for ray in (
+            morphology[row, column:],
+            morphology[row, column::-1],
+            morphology[row:, column],
+            morphology[row::-1, column],
+            morphology[row:, column:].diagonal(),
+        ):
+            assert (np.diff(ray) <= 1e-6 * morphology.max()).all()
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [None, galsim.Sersic(n=1, half_light_radius=0.5).shear(q=0.7, beta=0.5 * galsim.radians)],
+    ids=["psf", "sersic"],
+)
+def test_fluxes_of_isolated_sources_are_unbiased(profile):
+    # 64 noise realisations and sub-pixel positions, each a parent of its own.
+    rng = np.random.default_rng(12)
+    side, n = 33, 64
+    flux = np.array([250, 300, 420])
+    disc = _disc((side, side), side // 2, side // 2, 15)
+    truth = np.zeros((len(BANDS), side, side * n))
+    parents, errors = [], []
+    for k in range(n):
+        y, x = side // 2 + rng.uniform(-0.5, 0.5, 2)
+        tile = _draw(profile, y, x, flux, (side, side))
+        truth[:, :, k * side : (k + 1) * side] = tile
+        parents.append(Parent(k, Footprint.from_mask(disc, (0, k * side)), (Peak(k, y, x + k * side),)))
+        # A fit of the true profile to the same pixels has this error.
+        errors.append(SIGMA / np.sqrt(((tile / flux[:, None, None]) ** 2 * disc).sum((1, 2))))
+    model = deblend(_observe(truth, rng), parents)
+    pulls = [
+        (_fluxes(parent)[parent.parent_id] - flux) / error
+        for parent, error in zip(model, errors, strict=True)
+    ]
+    # Four standard errors of the mean.
+    assert (np.abs(np.mean(pulls, axis=0)) < 4 * np.std(pulls, axis=0) / np.sqrt(n)).all()
+    assert (np.std(pulls, axis=0) < 1.6).all()
+
+
+def test_scaling_the_images_scales_the_fluxes(blend, blend_model):
+    scene, parent = blend
+    brighter = replace(scene, images=100 * scene.images, variance=1e4 * scene.variance)
+    _assert_same_fit(deblend(brighter, [parent]).parents[0], blend_model.parents[0], scale=100)
+
+
+def test_moving_everything_by_whole_pixels_changes_nothing(blend, blend_model):
+    scene, parent = blend
+    dy, dx = 1000, -37
+    footprint = Footprint(np.add(parent.footprint.spans, [dy, dx, dx]))
+    peaks = tuple(replace(peak, y=peak.y + dy, x=peak.x + dx) for peak in parent.peaks)
+    moved = deblend(replace(scene, origin=(dy, dx)), [Parent(7, footprint, peaks)])
+    _assert_same_fit(moved.parents[0], blend_model.parents[0])
+    for source, expected in zip(moved.sources, blend_model.sources, strict=True):
+        assert source.origin == (expected.origin[0] + dy, expected.origin[1] + dx)
+
+
+def test_the_order_of_bands_does_not_matter(blend, blend_model):
+    scene, parent = blend
+    turned = deblend(scene.select_bands(BANDS[::-1]), [parent]).parents[0]
+    turned = replace(
+        turned, sources=tuple(replace(source, spectrum=source.spectrum[::-1]) for source in turned.sources)
+    )
+    _assert_same_fit(turned, blend_model.parents[0])
+
+
+def test_the_order_of_peaks_does_not_matter(blend, blend_model):
+    scene, parent = blend
+    swapped = deblend(scene, [replace(parent, peaks=parent.peaks[::-1])])
+    _assert_same_fit(swapped.parents[0], blend_model.parents[0])
+
+
+def test_a_band_without_good_pixels_is_left_out(blend, blend_model):
+    scene, parent = blend
+    padded = Scene(
+        np.concatenate([scene.images, np.full((1, *SHAPE), np.nan, np.float32)]),
+        np.concatenate([scene.variance, np.ones((1, *SHAPE), np.float32)]),
+        np.concatenate([scene.psfs, scene.psfs[:1]]),
+        (*BANDS, "z"),
+    )
+    (model,) = deblend(padded, [parent])
+    assert all(source.spectrum[-1] == 0 for source in model.sources)
+    assert model.n_pixels == blend_model.parents[0].n_pixels
+    trimmed = tuple(replace(source, spectrum=source.spectrum[:-1]) for source in model.sources)
+    _assert_same_fit(replace(model, sources=trimmed), blend_model.parents[0])
+
+
+def test_bad_pixels_do_not_count(blend):
+    scene, parent = blend
+    bad = np.zeros(scene.images.shape, np.bool_)
+    bad[:, 20:24, 26:30] = True
+    mask = np.where(bad, 1 << scene.mask_planes["SAT"], 0)
+    one = deblend(replace(scene, mask=mask), [parent])
+    other = deblend(replace(scene, mask=mask, images=np.where(bad, 1e5, scene.images)), [parent])
+    assert one.parents[0].chi2 == other.parents[0].chi2
+    assert one.parents[0].chi2 / one.parents[0].n_pixels == pytest.approx(1, abs=0.1)
+
+
+def test_a_parent_does_not_notice_its_batch(blend, blend_model):
+    scene, parent = blend
+    alone = Parent(8, Footprint.from_mask(_disc(SHAPE, 28, 29, 17)), parent.peaks[1:2])
+    neighbour = replace(parent, id=9, peaks=parent.peaks[:2])
+    together = deblend(scene, [alone, neighbour, parent])
+    assert [model.parent_id for model in together] == [8, 9, 7]
+    _assert_same_fit(together.parents[2], blend_model.parents[0])
+    # Too little memory for two parents, or even for one.
+    cramped = deblend(scene, [alone, neighbour, parent], DeblendOptions(batch_mbytes=1e-3))
+    for model, expected in zip(cramped, together, strict=True):
+        _assert_same_fit(model, expected)
+
+
+def test_a_faulty_parent_says_why_and_harms_nobody(blend, blend_model):
+    scene, parent = blend
+    sat = 1 << scene.mask_planes["SAT"]
+    mask = np.zeros(scene.images.shape, np.int32)
+    mask[:, :6, :6] = sat
+    mask[:, 45, 50] = sat
+    scene = replace(scene, mask=mask)
+
+    def square(y, x, *peaks):
+        return Parent(20, Footprint.from_mask(np.ones((5, 5), np.bool_), (y, x)), peaks)
+
+    faulty = {
+        "no peaks": square(40, 0),
+        "no good pixels": square(0, 0, Peak(21, 2, 2)),
+        # Part of this footprint is inside the scene, its peak is not.
+        "peak 22 at (y, x) = (-3.0, 20.0) is outside the scene": square(-3, 18, Peak(22, -3, 20)),
+        "footprint outside the scene": square(-50, 0, Peak(23, -48, 2)),
+        "peak 24 at (y, x) = (20.0, 2.0) is outside the footprint": square(40, 0, Peak(24, 20, 2)),
+        "peak 25 at (y, x) = (45.0, 50.0) is on a pixel that is bad in all bands": square(
+            43, 47, Peak(25, 45, 50)
+        ),
+    }
+    counts = []
+    model = deblend(scene, [*faulty.values(), parent], progress=counts.append)
+    assert sum(counts) == len(faulty) + 1
+    for expected, failed in zip(faulty, model, strict=False):
+        assert failed.failure == expected
+        assert failed.sources == ()
+    _assert_same_fit(model.parents[-1], blend_model.parents[0])
+
+
+def test_a_footprint_may_reach_beyond_the_scene(blend):
+    scene, _ = blend
+    # Noise only, at the corner of the scene.
+    corner = Parent(1, Footprint.from_mask(np.ones((12, 12), np.bool_), (-4, -5)), (Peak(1, 2, 2),))
+    (model,) = deblend(scene, [corner])
+    assert model.failure == ""
+    assert model.n_pixels == len(BANDS) * 8 * 7
+
+
+def test_iterations_are_limited(blend):
+    scene, parent = blend
+    (model,) = deblend(scene, [parent], DeblendOptions(max_iterations=13, tolerance=1e-9))
+    assert model.n_iterations == 13
+    assert not model.converged
+
+
+def test_nothing_to_deblend(blend):
+    assert len(deblend(blend[0], [])) == 0
+
+
+def test_unknown_engines_and_senseless_options_are_refused(blend):
+    assert engine_names() == ("factorized",)
+    with pytest.raises(DeblendError, match=r"unknown deblender 'x'; known: factorized"):
+        deblend(blend[0], [blend[1]], engine="x")
+    with pytest.raises(DeblendError, match="tolerance is 0; it must be positive"):
+        DeblendOptions(tolerance=0)
+    with pytest.raises(DeblendError, match="min_snr is -1; it must not be negative"):
+        DeblendOptions(min_snr=-1)
+    with pytest.raises(DeblendError, match="max_components is 3"):
+        DeblendOptions(max_components=3)
+    with pytest.raises(DeblendError, match="bad_planes is the string 'SAT'"):
+        DeblendOptions(bad_planes="SAT")
