@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.signal import fftconvolve
 
 from .footprint import Detections, Peak
-from .point_source import point_source_sums, significance
-from .scene import DEFAULT_BAD_PLANES, Array, Scene
+from .scene import Array, Scene
 
 __all__ = ["DetectionOptions", "detect", "detections_at"]
 
@@ -53,7 +53,8 @@ class DetectionOptions:
     band_priority : `tuple` [`str`]
         Order in which bands give their peaks; bands not named come last.
     bad_planes : `tuple` [`str`]
-        Mask planes whose pixels are left out.
+        Mask planes whose pixels are left out. Saturated pixels are not: a
+        bright star without its core would get peaks all around it.
     """
 
     threshold: float = 5.0
@@ -61,7 +62,7 @@ class DetectionOptions:
     min_new_peak_arcsec: float = 1.0
     max_same_peak_arcsec: float = 0.3
     band_priority: tuple[str, ...] = ("i", "r", "z", "y", "g", "u")
-    bad_planes: tuple[str, ...] = DEFAULT_BAD_PLANES
+    bad_planes: tuple[str, ...] = ("BAD", "NO_DATA")
 
     def __post_init__(self) -> None:
         if not self.threshold > 0:
@@ -82,6 +83,24 @@ def _psf_sigma_pix(psf: Array) -> float:
     return float(np.sqrt(1 / (4 * np.pi * (psf**2).sum())))
 
 
+def _smooth(image: Array, variance: Array, good: npt.NDArray[np.bool_], psf: Array) -> tuple[Array, Array]:
+    """An image filtered with its PSF, and the same in units of its noise.
+
+    Not weighted by the inverse variance: where a source's own photons make
+    the noise, weights would flatten the very peak that is looked for.
+    """
+    reverse = psf[::-1, ::-1]
+    seen = fftconvolve(good.astype(np.float32), reverse, mode="same")
+    usable = good & (seen > 0.1)
+    total = fftconvolve(np.where(good, image, 0), reverse, mode="same")
+    noise = fftconvolve(np.where(good, variance, 0), reverse**2, mode="same")
+    # float32 FFTs leave rounding errors where there is nothing.
+    usable &= noise > 1e-6 * noise.max(initial=0)
+    smooth = np.divide(total, seen, out=np.zeros_like(image), where=usable)
+    snr = np.where(usable, total / np.sqrt(np.where(usable, noise, 1)), 0)
+    return smooth, snr.astype(np.float32)
+
+
 def _grow(mask: npt.NDArray[np.bool_], radius_pix: float) -> npt.NDArray[np.bool_]:
     """All pixels within a distance of a true one."""
     if not mask.any():
@@ -89,11 +108,11 @@ def _grow(mask: npt.NDArray[np.bool_], radius_pix: float) -> npt.NDArray[np.bool
     return ndimage.distance_transform_edt(~mask) <= radius_pix
 
 
-def _local_maxima(snr: Array, threshold: float) -> npt.NDArray[np.intp]:
-    """Positions (n, 2) of local maxima above a threshold, highest first."""
-    maxima = (snr == ndimage.maximum_filter(snr, footprint=_EIGHT_NEIGHBOURS)) & (snr > threshold)
+def _local_maxima(smooth: Array, detected: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Positions (n, 2) of local maxima at detected pixels, highest first."""
+    maxima = (smooth == ndimage.maximum_filter(smooth, footprint=_EIGHT_NEIGHBOURS)) & detected
     positions = np.argwhere(maxima)
-    return positions[np.argsort(-snr[maxima], kind="stable")]
+    return positions[np.argsort(-smooth[maxima], kind="stable")]
 
 
 def _merge_peaks(
@@ -122,13 +141,12 @@ def _detect_bands(
     """
     detected = np.zeros(scene.shape, dtype=bool)
     peaks = {}
-    weights = scene.weights(options.bad_planes)
+    good = ~scene.bad(options.bad_planes)
     for index, band in enumerate(scene.bands):
-        sums = point_source_sums(scene.images[index], weights[index], scene.psfs[index])
-        snr = significance(*sums)
-        grow_pix = options.grow_sigma * _psf_sigma_pix(scene.psfs[index])
-        detected |= _grow(snr > options.threshold, grow_pix)
-        peaks[band] = _local_maxima(snr, options.threshold)
+        smooth, snr = _smooth(scene.images[index], scene.variance[index], good[index], scene.psfs[index])
+        above = snr > options.threshold
+        detected |= _grow(above, options.grow_sigma * _psf_sigma_pix(scene.psfs[index]))
+        peaks[band] = _local_maxima(smooth, above)
     first = [band for band in options.band_priority if band in peaks]
     return detected, [(band, peaks[band]) for band in first + [b for b in peaks if b not in first]]
 

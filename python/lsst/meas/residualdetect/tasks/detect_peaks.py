@@ -25,7 +25,6 @@ from lsst.pex.config import ListField, RangeField
 
 from ..data_models import load_data_model
 from ..detection import DetectionOptions, detect
-from ..scene import DEFAULT_BAD_PLANES
 from .patch import PATCH_DIMENSIONS, read_scene
 
 __all__ = ["DetectPeaksConfig", "DetectPeaksConnections", "DetectPeaksTask"]
@@ -89,7 +88,7 @@ class DetectPeaksConfig(pipe_base.PipelineTaskConfig, pipelineConnections=Detect
         doc="Order in which bands give their peaks.", default=list(DetectionOptions.band_priority)
     )
     bad_mask_planes = ListField[str](
-        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
+        doc="Mask planes whose pixels are left out.", default=list(DetectionOptions.bad_planes)
     )
 
     def options(self) -> DetectionOptions:
