@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from lsst.meas.residualdetect import Scene
+from lsst.meas.residualdetect.scene_file import SceneFile
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 PSF_SIGMAS_PIX = (1.9, 1.7, 1.5)
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def make_scene(
-    sources: list[tuple[float, float, float]],
+    sources: list[tuple[float, float, float | tuple[float, float, float]]],
     *,
     shape: tuple[int, int] = (60, 64),
     noise: float = 1.0,
@@ -44,7 +45,7 @@ def make_scene(
     origin: tuple[int, int] = (0, 0),
     name: str = "made",
 ) -> Scene:
-    """Point sources (y, x, flux) of flat spectrum in gri, with Gaussian PSFs.
+    """Point sources (y, x, flux in all or each of gri), with Gaussian PSFs.
 
     Without a generator there is no noise in the pixels, only in the variance.
     """
@@ -53,7 +54,9 @@ def make_scene(
     for sy, sx, flux in sources:
         for band, sigma in enumerate(PSF_SIGMAS_PIX):
             r2 = (y + origin[0] - sy) ** 2 + (x + origin[1] - sx) ** 2
-            images[band] += flux * np.exp(-0.5 * r2 / sigma**2) / (2 * np.pi * sigma**2)
+            images[band] += (
+                np.broadcast_to(flux, 3)[band] * np.exp(-0.5 * r2 / sigma**2) / (2 * np.pi * sigma**2)
+            )
     if rng is not None:
         images += noise * rng.standard_normal(images.shape)
     return Scene(
@@ -64,3 +67,24 @@ def make_scene(
         name=name,
         origin=origin,
     )
+
+
+# A blend that ordinary detection takes for one source, and two sources alone.
+HIDDEN = (30.0, 34.0)
+BLEND_SOURCES = [
+    (30.0, 30.0, (30.0, 100.0, 360.0)),
+    (*HIDDEN, (200.0, 130.0, 30.0)),
+    (12.0, 50.0, (100.0, 200.0, 300.0)),
+    (50.0, 10.0, (100.0, 100.0, 100.0)),
+]
+
+
+def make_blend(seed: int, *, name: str = "blend", with_truth: bool = True) -> SceneFile:
+    """A scene with an unrecognised blend, with its truth."""
+    truth = np.zeros(
+        len(BLEND_SOURCES), [("id", "i8"), ("y", "f8"), ("x", "f8")] + [(f"flux_{b}", "f8") for b in "gri"]
+    )
+    for row, (y, x, fluxes) in enumerate(BLEND_SOURCES):
+        truth[row] = (row + 1, y, x, *fluxes)
+    scene = make_scene(BLEND_SOURCES, rng=np.random.default_rng(seed), name=name)
+    return SceneFile(scene, truth=truth if with_truth else None)

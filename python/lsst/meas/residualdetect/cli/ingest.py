@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import click
@@ -58,8 +59,13 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None) -> No
     scenes = read_inputs(files, pixel_scale_arcsec=pixel_scale)
     is_new = not repo.exists() or not any(repo.iterdir())
     butler = create_repository(repo) if is_new else open_repository(repo, writeable=True)
-    with progress_bar("Ingesting scenes", len(scenes)) as progress:
-        patches = ingest_scenes(butler, scenes, progress=progress)
+    try:
+        with progress_bar("Ingesting scenes", len(scenes)) as progress:
+            patches = ingest_scenes(butler, scenes, progress=progress)
+    except Exception:
+        if is_new:
+            shutil.rmtree(repo)
+        raise
     for patch, content in zip(patches, scenes, strict=True):
         height, width = content.scene.shape
         click.echo(

@@ -20,11 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 from astropy.table import Table
 
 from lsst.daf.butler import Butler, Config, DatasetType
+from lsst.resources import ResourcePath
 
 from ...detection import DetectionOptions, detections_at
 from ...footprint import Detections
@@ -233,17 +235,29 @@ def ingest_scenes(
             given.append(detections_at(content.scene, content.peaks, content.footprints, detection))
         except ValueError as error:
             raise SceneError(f"{content.scene.name}: {error}") from error
-    with butler.transaction():
-        for patch, (content, detections) in enumerate(zip(scenes, given, strict=True), start=first):
-            _insert_dimensions(butler, patch, content.scene.bands)
-            where = {"skymap": SKYMAP, "tract": TRACT, "patch": patch}
-            for band in content.scene.bands:
-                coadd = content.scene.select_bands([band])
-                butler.put(coadd, "deep_coadd", where, band=band, run=COADDS_COLLECTION)
-            if detections is not None:
-                butler.put(detections, "object_detection_given", where, run=COADDS_COLLECTION)
-            if content.truth is not None:
-                butler.put(Table(content.truth), "truth", where, run=COADDS_COLLECTION)
-            if progress is not None:
-                progress(1)
+    written: list[ResourcePath] = []
+
+    def put(dataset: Any, name: str, where: dict[str, Any]) -> None:
+        written.append(butler.getURI(butler.put(dataset, name, where, run=COADDS_COLLECTION)))
+
+    try:
+        with butler.transaction():
+            for patch, (content, detections) in enumerate(zip(scenes, given, strict=True), start=first):
+                _insert_dimensions(butler, patch, content.scene.bands)
+                where = {"skymap": SKYMAP, "tract": TRACT, "patch": patch}
+                for band in content.scene.bands:
+                    put(content.scene.select_bands([band]), "deep_coadd", where | {"band": band})
+                if detections is not None:
+                    put(detections, "object_detection_given", where)
+                if content.truth is not None:
+                    put(Table(content.truth), "truth", where)
+                if progress is not None:
+                    progress(1)
+    except BaseException:
+        # The transaction takes back all records, but where a put within it
+        # failed not the files of the puts before.
+        for uri in written:
+            if uri.exists():
+                uri.remove()
+        raise
     return list(range(first, first + len(scenes)))

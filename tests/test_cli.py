@@ -1,0 +1,187 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from conftest import HIDDEN, make_blend
+from lsst.meas.residualdetect.cli import main
+from lsst.meas.residualdetect.cli.main import _COMMANDS
+from lsst.meas.residualdetect.scene_file import SceneFile, read_scene_file, write_scene_file
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def blend(tmp_path):
+    path = tmp_path / "blend.npz"
+    write_scene_file(path, make_blend(1))
+    return path
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_every_command_explains_itself_with_an_example(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"residualdetect {command}" in result.output
+
+
+def test_detect_finds_the_hidden_source(blend, tmp_path):
+    result = invoke("detect", blend, "--out", tmp_path / "new.csv")
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((tmp_path / "new.csv").open()))
+    assert list(rows[0]) == ["scene", "y", "x", "score", "area", "parent"]
+    assert len(rows) == 1
+    assert rows[0]["scene"] == "blend"
+    assert np.hypot(float(rows[0]["y"]) - HIDDEN[0], float(rows[0]["x"]) - HIDDEN[1]) < 1.5
+
+
+def test_detect_uses_the_model_in_the_file(blend, tmp_path):
+    content = read_scene_file(blend)
+    # A model of the very data leaves nothing to find.
+    write_scene_file(tmp_path / "done.npz", replace(content, model=content.scene.images))
+    result = invoke("detect", tmp_path / "done.npz", "--out", tmp_path / "new.csv")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "new.csv").read_text().splitlines() == ["scene,y,x,score,area,parent"]
+
+
+def test_threshold_is_obeyed(blend, tmp_path):
+    result = invoke("detect", blend, "--out", tmp_path / "new.csv", "--threshold", 1000)
+    assert "0 new sources" in result.output
+
+
+def test_deblend_then_detect_is_detect(blend, tmp_path):
+    assert invoke("deblend", blend, "--out", tmp_path / "deblended").exit_code == 0
+    content = read_scene_file(tmp_path / "deblended" / "blend.npz")
+    assert len(content.peaks) == 3
+    assert content.truth is not None
+    invoke("detect", blend, "--out", tmp_path / "one.csv")
+    invoke("detect", tmp_path / "deblended" / "blend.npz", "--out", tmp_path / "two.csv")
+    one, two = ((tmp_path / name).read_text().split(",")[:4] for name in ("one.csv", "two.csv"))
+    assert one == two
+
+
+def test_simulate_writes_scenes_with_truth(tmp_path):
+    result = invoke(
+        *("simulate", "--out", tmp_path / "s", "-n", 2, "--size", 64, "--bands", "gri", "--jobs", 1)
+    )
+    assert result.exit_code == 0, result.output
+    files = sorted((tmp_path / "s").iterdir())
+    assert len(files) == 2
+    content = read_scene_file(files[0])
+    assert content.scene.images.shape == (3, 64, 64)
+    assert len(content.truth) > 0
+
+
+def test_ingest_makes_a_repository_and_adds_to_it(blend, tmp_path):
+    for patch in range(2):
+        result = invoke("ingest", tmp_path / "repo", blend)
+        assert result.exit_code == 0, result.output
+        assert f"patch {patch}: blend, gri, 60 x 64 pixels" in result.output
+
+
+def test_a_bad_file_among_good_ones_writes_nothing(blend, tmp_path):
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(b"nonsense")
+    result = invoke("ingest", tmp_path / "repo", blend, bad)
+    assert result.exit_code != 0
+    assert not (tmp_path / "repo").exists()
+
+
+def test_bad_peaks_leave_no_repository(blend, tmp_path):
+    content = read_scene_file(blend)
+    write_scene_file(tmp_path / "far.npz", replace(content, peaks=np.array([[999.0, 3.0]])))
+    result = invoke("ingest", tmp_path / "repo", tmp_path / "far.npz")
+    assert result.exit_code == 1
+    assert "far" in result.output
+    assert not (tmp_path / "repo").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("detect", "{tmp}/none.npz", "--out", "{tmp}/x.csv"), "none.npz: no such file"),
+        (("deblend", "{tmp}/none.npz", "--out", "{tmp}/x"), "none.npz: no such file"),
+        (("report", "{tmp}", "out"), "is not a Butler repository"),
+        (("simulate", "--out", "{tmp}/x", "--bands", "gq"), "'q'"),
+        (("simulate", "--out", "{tmp}/x", "--survey", "Nowhere"), "Nowhere"),
+        (("simulate", "--out", "{tmp}/x", "--catalogue", "{tmp}/none.csv"), "none.csv"),
+        (("ingest", "{tmp}", "{blend}"), "not a Butler repository"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_culprit(blend, tmp_path, arguments, words):
+    result = invoke(*(argument.format(tmp=tmp_path, blend=blend) for argument in arguments))
+    assert result.exit_code == 1
+    lines = [line for line in result.output.splitlines() if line.startswith("residualdetect: error:")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert "Traceback" not in result.output
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = invoke("--debug", "detect", tmp_path / "none.npz", "--out", tmp_path / "x.csv")
+    assert isinstance(result.exception, ValueError)
+
+
+def test_files_of_one_name_are_refused(blend, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "blend.npz"
+    write_scene_file(other, make_blend(2))
+    result = invoke("detect", blend, other, "--out", tmp_path / "new.csv")
+    assert result.exit_code == 2
+    assert "several scene files are named blend" in result.output
+
+
+def test_demo_runs_from_pixels_to_report(tmp_path):
+    result = invoke("demo", "--out", tmp_path / "demo", "--scenes", 1, "--size", 100, "--jobs", 1)
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert {
+        *("n_truth", "n_peaks", "n_unrecognized", "n_new_peaks", "n_recovered", "n_spurious", "n_shreds"),
+        *("recovery", "purity", "chi2_before", "chi2_after", "seconds", "detector", "version"),
+    } <= set(summary)
+    assert summary["detector"] == "matched_filter"
+    assert {"detectPeaks", "deblend", "residualDetection", "redeblend", "evaluate"} == set(summary["seconds"])
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    report = invoke("report", tmp_path / "demo" / "repo", "residuals", "--out", tmp_path / "again.html")
+    assert report.exit_code == 0, report.output
+    missing = invoke("report", tmp_path / "demo" / "repo", "nothing", "--out", tmp_path / "x.html")
+    assert "no collection 'nothing'" in missing.output
+
+
+def test_demo_does_not_replace_what_is_not_its_own(tmp_path):
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "thesis.tex").write_text("precious")
+    result = invoke("demo", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert (tmp_path / "repo" / "thesis.tex").exists()
+
+
+def test_a_scene_without_peaks_in_the_file_is_detected_in(blend, tmp_path):
+    content = read_scene_file(blend)
+    write_scene_file(tmp_path / "bare.npz", SceneFile(content.scene))
+    assert invoke("deblend", tmp_path / "bare.npz", "--out", tmp_path / "d").exit_code == 0
+    assert len(read_scene_file(tmp_path / "d" / "bare.npz").peaks) == 3

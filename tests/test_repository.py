@@ -1,0 +1,135 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lsst.daf.butler import Butler
+
+from conftest import make_blend, make_scene
+from lsst.meas.residualdetect import SceneError
+from lsst.meas.residualdetect.data_models.array import fits
+from lsst.meas.residualdetect.data_models.array.formatters import DetectionsFormatter
+from lsst.meas.residualdetect.data_models.array.repository import (
+    COADDS_COLLECTION,
+    SKYMAP,
+    RepositoryError,
+    create_repository,
+    ingest_scenes,
+    open_repository,
+    read_inputs,
+)
+from lsst.meas.residualdetect.data_models.array.stacking import stack_bands
+from lsst.meas.residualdetect.scene_file import SceneFile, write_scene_file
+
+
+def _where(patch):
+    return {"skymap": SKYMAP, "tract": 0, "patch": patch}
+
+
+def _n_datasets(butler):
+    return sum(1 for _ in butler.registry.queryDatasets(..., collections=COADDS_COLLECTION))
+
+
+@pytest.fixture
+def butler(tmp_path):
+    return create_repository(tmp_path / "repo")
+
+
+def test_what_goes_in_comes_out(butler):
+    content = make_blend(1)
+    content = replace(content, peaks=np.array([[30.0, 30.0], [12, 50]]))
+    assert ingest_scenes(butler, [content, make_blend(2, name="other")]) == [0, 1]
+    assert ingest_scenes(butler, [make_blend(3)]) == [2]
+    for band in "gri":
+        coadd = butler.get("deep_coadd", _where(0), band=band, collections=COADDS_COLLECTION)
+        expected = content.scene.select_bands([band])
+        np.testing.assert_array_equal(coadd.images, expected.images)
+        assert coadd.name == "blend"
+    given = butler.get("object_detection_given", _where(0), collections=COADDS_COLLECTION)
+    assert sorted((peak.y, peak.x) for peak in given.peaks) == [(12, 50), (30, 30)]
+    truth = butler.get("truth", _where(1), collections=COADDS_COLLECTION)
+    np.testing.assert_array_equal(truth["x"], content.truth["x"])
+    assert len(butler.query_datasets("object_detection_given", COADDS_COLLECTION)) == 1
+
+
+def test_one_bad_scene_keeps_all_out(butler):
+    good = make_blend(1)
+    bad = replace(good, peaks=np.array([[30.0, 300.0]]))
+    with pytest.raises(SceneError, match="blend: 1 of 1 peaks lie outside"):
+        ingest_scenes(butler, [good, bad])
+    assert _n_datasets(butler) == 0
+
+
+def test_a_failure_half_way_leaves_nothing(butler, tmp_path, monkeypatch):
+    def fail(path, detections):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(DetectionsFormatter, "writer", staticmethod(fail))
+    content = replace(make_blend(1), peaks=np.array([[30.0, 30.0]]))
+    with pytest.raises(Exception, match="Failed to serialize dataset object_detection_given"):
+        ingest_scenes(butler, [make_blend(2), content])
+    assert _n_datasets(butler) == 0
+    assert not list(butler.registry.queryDimensionRecords("patch"))
+    assert not list(tmp_path.rglob("*.fits"))
+
+
+def test_folders_that_are_no_repository_are_refused(tmp_path):
+    with pytest.raises(RepositoryError, match="has no butler.yaml"):
+        open_repository(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RepositoryError, match="is there already and is not empty"):
+        create_repository(tmp_path)
+
+
+def test_another_kind_of_repository_is_refused(tmp_path):
+    Butler.makeRepo(str(tmp_path / "other"))
+    with pytest.raises(RepositoryError, match="not one that ingest made"):
+        open_repository(tmp_path / "other")
+
+
+def test_fits_coadds_of_one_object_make_a_scene(tmp_path):
+    scene = make_blend(1).scene
+    paths = []
+    for band in scene.bands:
+        paths.append(tmp_path / f"{band}.fits")
+        fits.write_coadd(paths[-1], scene.select_bands([band]))
+    write_scene_file(tmp_path / "other.npz", SceneFile(make_scene([])))
+    first, second = read_inputs([*paths[:2], tmp_path / "other.npz", paths[2]])
+    np.testing.assert_array_equal(first.scene.images, scene.images)
+    assert (first.scene.name, second.scene.name) == ("blend", "other")
+    with pytest.raises(SceneError, match="g.fits: band 'g' of 'blend' was given before"):
+        read_inputs([paths[0], paths[0]])
+
+
+def test_files_of_another_kind_are_named(tmp_path):
+    with pytest.raises(SceneError, match="notes.txt: expected a scene file"):
+        read_inputs([tmp_path / "notes.txt"])
+
+
+def test_stacking_pads_psfs_and_refuses_other_grids():
+    scene = make_scene([(30, 30, 100)])
+    g, r = scene.select_bands(["g"]), scene.select_bands(["r"])
+    small = replace(r, psfs=r.psfs[:, 3:-3, 3:-3])
+    stacked = stack_bands([g, small])
+    assert stacked.psfs.shape == (2, 21, 21)
+    assert np.unravel_index(stacked.psfs[1].argmax(), (21, 21)) == (10, 10)
+    with pytest.raises(SceneError, match="differ in origin: band 'g' has .0, 0., band 'r' has .5, 0."):
+        stack_bands([g, replace(r, origin=(5, 0))])
+    with pytest.raises(SceneError, match="differ in shape"):
+        stack_bands([g, make_scene([], shape=(60, 63)).select_bands(["r"])])
