@@ -34,18 +34,17 @@ import pytest
 from lsst.meas.residualdetect.evaluation import (
     Evaluation,
     PatchResult,
-    ReportOptions,
     evaluate_patch,
     summarise,
-    write_report,
 )
-from lsst.meas.residualdetect.evaluation.markers import (
+from lsst.meas.residualdetect.report import ReportOptions, write_report
+from lsst.meas.residualdetect.report.markers import (
     busiest_window,
     outline_path,
     patch_markers,
     window_around,
 )
-from lsst.meas.residualdetect.evaluation.pictures import (
+from lsst.meas.residualdetect.report.pictures import (
     colour_picture,
     png_data_uri,
     residual_picture,
@@ -53,7 +52,7 @@ from lsst.meas.residualdetect.evaluation.pictures import (
     smoothed_significance,
     white_balance,
 )
-from lsst.meas.residualdetect.evaluation.svg import TEXT
+from lsst.meas.residualdetect.report.svg import TEXT
 from test_evaluation import every_class, make_result
 
 

@@ -45,7 +45,8 @@ def make_report(
         What the user typed, to stand in the report.
     """
     from ..data_models.array.repository import open_repository
-    from ..evaluation import summarise, summary_json, write_report
+    from ..evaluation import summarise, summary_json
+    from ..report import write_report
     from ..tasks.results import last_iteration, read_results, run_detector, task_usage
     from ..version import __version__
     from .table import print_summary

@@ -13,12 +13,9 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-
-"""Matching, the taxonomy of blends, figures of merit, and the report."""
+"""Matching, the taxonomy of blends, figures of merit."""
 
 from .evaluate import evaluate_patch
-from .report import write_report
-from .report_options import ReportOptions
 from .results import Evaluation, EvaluationOptions, PatchResult, PeakClass, TruthClass
 from .summary import summarise, summary_json
 
@@ -27,10 +24,8 @@ __all__ = [
     "EvaluationOptions",
     "PatchResult",
     "PeakClass",
-    "ReportOptions",
     "TruthClass",
     "evaluate_patch",
     "summarise",
     "summary_json",
-    "write_report",
 ]

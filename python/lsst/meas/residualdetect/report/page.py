@@ -27,6 +27,10 @@ from typing import Any
 import jinja2
 from astropy.table import Table
 
+from ..evaluation.metrics import ratio
+from ..evaluation.pooling import pooled_column, pooled_curve
+from ..evaluation.results import Evaluation, PatchResult, PeakClass, TruthClass
+from ..evaluation.summary import summarise
 from .figures import (
     PEAK_COLOURS,
     chi2_figure,
@@ -36,12 +40,8 @@ from .figures import (
     score_figure,
 )
 from .markers import class_label
-from .metrics import ratio
+from .options import ReportOptions
 from .pictures import white_balance
-from .pooling import pooled_column, pooled_curve
-from .report_options import ReportOptions
-from .results import Evaluation, PatchResult, PeakClass, TruthClass
-from .summary import summarise
 from .views import Canvas, View, close_ups, patch_view
 
 __all__ = ["write_report"]
@@ -193,7 +193,7 @@ def write_report(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(number=_number, percent=_percent, class_label=class_label)
-    page = environment.get_template("report.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         title=title,
         detector=detector,
         version=version,

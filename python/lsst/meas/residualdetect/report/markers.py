@@ -24,10 +24,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from ..evaluation.classification import positions_of
+from ..evaluation.results import Evaluation, PatchResult, PeakClass, TruthClass
 from ..footprint import Detections
 from ..scene import Scene
-from .classification import positions_of
-from .results import Evaluation, PatchResult, PeakClass, TruthClass
 
 __all__ = [
     "Marker",

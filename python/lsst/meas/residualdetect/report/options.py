@@ -54,7 +54,7 @@ class ReportOptions:
         Raised if a number is not positive.
     """
 
-    max_patches: int = 4
+    max_patches: int = 8
     patch_pix: int = 220
     zoom_pix: int = 48
     max_right: int = 10

@@ -28,8 +28,8 @@ from astropy.stats import binom_conf_interval
 from astropy.table import Table
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from .metrics import RankingCurve
-from .results import PeakClass
+from ..evaluation.metrics import RankingCurve
+from ..evaluation.results import PeakClass
 from .svg import STYLE, TEXT, new_figure, to_svg
 
 __all__ = [
