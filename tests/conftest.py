@@ -16,24 +16,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.scene_file import SceneFile
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 PSF_SIGMAS_PIX = (1.9, 1.7, 1.5)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes minutes: run with --slow"))
 
 
 def make_scene(
