@@ -116,8 +116,8 @@ class Peak:
     iteration : `int`
         0 for a peak of the ordinary detection, k for one added by the k-th
         residual detection (``merge_peak_residual`` in the stack when > 0).
-    score : `float`
-        Score the residual detector gave it; NaN for ordinary peaks.
+    score : `float`, optional
+        Score the residual detector gave it; `None` for ordinary peaks.
     """
 
     id: int
@@ -125,7 +125,7 @@ class Peak:
     x: float
     bands: frozenset[str] = frozenset()
     iteration: int = 0
-    score: float = float("nan")
+    score: float | None = None
 
     @property
     def from_residual(self) -> bool:

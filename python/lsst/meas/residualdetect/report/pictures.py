@@ -46,7 +46,7 @@ Picture = npt.NDArray[np.uint8]
 KNOWN_BANDS = "ugrizy"
 
 # The noise is just visible, and hundreds of sigma are not yet white.
-LUPTON_STRETCH_SIGMA = 8.0
+LUPTON_STRETCH_SIGMA = 4.0
 LUPTON_Q = 8.0
 
 # Mean significance from which a pixel's colour counts for the white balance.

@@ -228,7 +228,7 @@ def read_detections(path: Path) -> Detections:
                     float(row["x"]),
                     seen,
                     int(row["iteration"]),
-                    float(row["score"]),
+                    None if np.isnan(row["score"]) else float(row["score"]),
                 )
             )
         table = hdus["SPANS"].data
