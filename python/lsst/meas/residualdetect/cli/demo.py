@@ -33,9 +33,15 @@ __all__ = ["demo"]
 
 _OUTPUT = "residuals"
 
+# The pipeline's subsets and the number of tasks in each.
+_SUBSETS = {"firstIteration": 5, "secondIteration": 3}
 
-def _pipetask(repo: Path, subset: str, jobs: int, log: Path) -> str:
-    """Run a subset of the pipeline as a user would; gives the command line.
+# What pipetask logs when a task is done with a patch.
+_QUANTUM_DONE = "Execution of task"
+
+
+def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> None:
+    """Run a subset of the pipeline as a user would.
 
     What it prints goes to a file, whose end is shown if it fails.
     """
@@ -52,16 +58,21 @@ def _pipetask(repo: Path, subset: str, jobs: int, log: Path) -> str:
         *("-p", f"{pipeline_path('embedded.yaml')}#{subset}"),
         *("-j", str(jobs), "--register-dataset-types"),
     ]
-    command = shlex.join(["pipetask", *arguments])
-    console.print(command, soft_wrap=True)
-    with log.open("a") as stream, console.status("Running the pipeline"):
-        done = subprocess.run(
-            [str(program), *arguments], stdout=stream, stderr=subprocess.STDOUT, check=False
-        )
-    if done.returncode:
+    console.print(shlex.join(["pipetask", *arguments]), soft_wrap=True)
+    with (
+        log.open("a") as stream,
+        progress_bar("Running the pipeline", _SUBSETS[subset] * n_patches) as progress,
+        subprocess.Popen(
+            [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as job,
+    ):
+        for line in job.stdout or ():
+            stream.write(line)
+            if _QUANTUM_DONE in line:
+                progress(1)
+    if job.returncode:
         tail = "\n".join(log.read_text().splitlines()[-15:])
         raise click.ClickException(f"pipetask failed (all it printed is in {log}):\n{tail}")
-    return command
 
 
 @click.command()
@@ -117,8 +128,7 @@ def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: in
     ordered = sorted(drawn, key=lambda item: item[0].name)
     ingest_scenes(butler, [SceneFile(scene, truth=truth) for scene, truth in ordered])
 
-    for subset in ("firstIteration", "secondIteration")[:iterations]:
-        _pipetask(repo, subset, jobs, log)
-    with console.status("Making the report"):
-        make_report(repo, _OUTPUT, out / "report.html", command="residualdetect demo")
-    click.echo(f"{time.monotonic() - start:.0f} seconds in all")
+    for subset in list(_SUBSETS)[:iterations]:
+        _pipetask(repo, subset, scenes, jobs, log)
+    console.print(f"{time.monotonic() - start:.0f} seconds")
+    make_report(repo, _OUTPUT, out / "report.html", command="residualdetect demo")

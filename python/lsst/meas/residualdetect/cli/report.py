@@ -51,28 +51,29 @@ def make_report(
     from ..version import __version__
     from .table import print_summary
 
-    butler = open_repository(repo)
-    if suffix is None:
-        suffix = last_iteration(butler, collection)
-    results, evaluations = zip(*read_results(butler, collection, suffix), strict=True)
-    usage = task_usage(butler, collection)
-    seconds = {label: used.seconds for label, used in usage.items()}
-    detector = run_detector(butler, collection, suffix)
-    summary = summarise(evaluations)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_report(
-        out,
-        results,
-        evaluations,
-        seconds,
-        title=f"Residual detection: {collection}",
-        detector=detector,
-        version=__version__,
-        command=command or f"residualdetect report {repo} {collection}",
-    )
-    temporary = out.with_name(".summary.json.part")
-    temporary.write_text(summary_json(summary, seconds, detector, __version__))
-    temporary.replace(out.with_name("summary.json"))
+    with console.status("Making the report"):
+        butler = open_repository(repo)
+        if suffix is None:
+            suffix = last_iteration(butler, collection)
+        results, evaluations = zip(*read_results(butler, collection, suffix), strict=True)
+        usage = task_usage(butler, collection)
+        seconds = {label: used.seconds for label, used in usage.items()}
+        detector = run_detector(butler, collection, suffix)
+        summary = summarise(evaluations)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_report(
+            out,
+            results,
+            evaluations,
+            seconds,
+            title=f"Residual detection: {collection}",
+            detector=detector,
+            version=__version__,
+            command=command or f"residualdetect report {repo} {collection}",
+        )
+        temporary = out.with_name(".summary.json.part")
+        temporary.write_text(summary_json(summary, seconds, detector, __version__))
+        temporary.replace(out.with_name("summary.json"))
     print_summary(summary, usage, detector)
     click.echo(f"report: {out}")
 
@@ -99,5 +100,4 @@ def report(repo: Path, collection: str, out: Path, iteration: int | None) -> Non
       residualdetect report repo residuals --out report.html
     """
     suffix = None if iteration is None else "_residual" + ("" if iteration == 1 else str(iteration))
-    with console.status("Making the report"):
-        make_report(repo, collection, out, suffix=suffix)
+    make_report(repo, collection, out, suffix=suffix)
