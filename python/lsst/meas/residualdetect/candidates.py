@@ -22,11 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from .footprint import Detections, Footprint, Parent, Peak
 from .scene import Scene
 
 __all__ = ["Candidate", "add_candidates"]
+
+Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,56 @@ class Candidate:
     bands: frozenset[str] = frozenset()
 
 
-def _too_near(candidate: Candidate, peaks: Sequence[Peak], distance_pix: float) -> bool:
-    return any(np.hypot(peak.y - candidate.y, peak.x - candidate.x) < distance_pix for peak in peaks)
+def _apart(candidates: Sequence[Candidate], peaks: Sequence[Peak], distance_pix: float) -> list[Candidate]:
+    """Candidates, surest first, without those near a peak or a surer one."""
+    ranked = sorted(candidates, key=lambda candidate: -candidate.score)
+    if not ranked or distance_pix <= 0:
+        return ranked
+    places = np.array([(candidate.y, candidate.x) for candidate in ranked])
+    kept = np.ones(len(ranked), dtype=bool)
+    if peaks:
+        known = cKDTree([(peak.y, peak.x) for peak in peaks])
+        kept = known.query(places)[0] >= distance_pix
+    neighbours = cKDTree(places).query_ball_point(places, distance_pix)
+    for place, near in enumerate(neighbours):
+        if kept[place]:
+            less_sure = [other for other in near if other > place]
+            kept[less_sure] &= np.hypot(*(places[less_sure] - places[place]).T) >= distance_pix
+    return [candidate for candidate, keep in zip(ranked, kept, strict=True) if keep]
+
+
+def _is_inside(candidate: Candidate, scene: Scene) -> bool:
+    y, x = round(candidate.y) - scene.origin[0], round(candidate.x) - scene.origin[1]
+    return 0 <= y < scene.shape[0] and 0 <= x < scene.shape[1]
+
+
+def _union(one: Box, other: Box) -> Box:
+    return (
+        slice(min(one[0].start, other[0].start), max(one[0].stop, other[0].stop)),
+        slice(min(one[1].start, other[1].start), max(one[1].stop, other[1].stop)),
+    )
+
+
+def _moved(box: Box, by: tuple[int, int]) -> Box:
+    return (
+        slice(box[0].start + by[0], box[0].stop + by[0]),
+        slice(box[1].start + by[1], box[1].stop + by[1]),
+    )
+
+
+def _box_inside(footprint: Footprint, centre: tuple[int, int], scene: Scene) -> Box:
+    """The part of a footprint's box that lies in the image, grown to hold a
+    pixel of it; in array indices.
+    """
+    pixel = (slice(centre[0], centre[0] + 1), slice(centre[1], centre[1] + 1))
+    if not footprint.area:
+        return pixel
+    rows, columns = _moved(footprint.bbox, (-scene.origin[0], -scene.origin[1]))
+    inside = (
+        slice(min(max(rows.start, 0), centre[0]), max(min(rows.stop, scene.shape[0]), centre[0] + 1)),
+        slice(min(max(columns.start, 0), centre[1]), max(min(columns.stop, scene.shape[1]), centre[1] + 1)),
+    )
+    return _union(inside, pixel)
 
 
 def add_candidates(
@@ -94,29 +145,21 @@ def add_candidates(
         raise ValueError(f"iteration is {iteration}; residual detections are numbered from 1")
     parents = list(detections)
     labels = detections.labels(scene.shape, scene.origin)
-    grown: set[int] = set()
-    known = list(detections.peaks)
-    next_peak = max((peak.id for peak in known), default=0) + 1
+    grown: dict[int, tuple[slice, slice]] = {}
+    next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
     next_parent = max((parent.id for parent in parents), default=0) + 1
-    extent = (
-        slice(scene.origin[0], scene.origin[0] + scene.shape[0]),
-        slice(scene.origin[1], scene.origin[1] + scene.shape[1]),
-    )
-    for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
+    inside = [candidate for candidate in candidates if _is_inside(candidate, scene)]
+    for candidate in _apart(inside, detections.peaks, min_distance_pix):
         y, x = round(candidate.y) - scene.origin[0], round(candidate.x) - scene.origin[1]
-        if not (0 <= y < scene.shape[0] and 0 <= x < scene.shape[1]):
-            continue
-        if _too_near(candidate, known, min_distance_pix):
-            continue
         peak = Peak(next_peak, candidate.y, candidate.x, candidate.bands, iteration, candidate.score)
         next_peak += 1
-        known.append(peak)
 
-        mask = candidate.footprint.to_mask(extent)
-        mask[y, x] = True
+        box = _box_inside(candidate.footprint, (y, x), scene)
+        mask = candidate.footprint.to_mask(_moved(box, scene.origin))
+        mask[y - box[0].start, x - box[1].start] = True
         label = int(labels[y, x])
         if not label:
-            overlapped = Counter(labels[mask].tolist())
+            overlapped = Counter(labels[box][mask].tolist())
             overlapped.pop(0, None)
             label = overlapped.most_common(1)[0][0] if overlapped else 0
         if label:
@@ -125,12 +168,22 @@ def add_candidates(
             parents.append(Parent(next_parent, Footprint(np.zeros((0, 3), np.int32)), (peak,)))
             next_parent += 1
             label = len(parents)
-        free = mask & (labels == 0)
+        free = mask & (labels[box] == 0)
         if free.any():
-            labels[free] = label
-            grown.add(label)
-    for label in grown:
+            labels[box][free] = label
+            grown[label] = _union(grown.get(label, box), box)
+    for label, box in grown.items():
+        old = parents[label - 1].footprint
+        if old.area:
+            rows, columns = _union(_moved(box, scene.origin), old.bbox)
+        else:
+            rows, columns = _moved(box, scene.origin)
+        mask = old.to_mask((rows, columns))
+        top, left = rows.start - scene.origin[0], columns.start - scene.origin[1]
+        mask[box[0].start - top : box[0].stop - top, box[1].start - left : box[1].stop - left] |= (
+            labels[box] == label
+        )
         parents[label - 1] = replace(
-            parents[label - 1], footprint=Footprint.from_mask(labels == label, scene.origin)
+            parents[label - 1], footprint=Footprint.from_mask(mask, (rows.start, columns.start))
         )
     return Detections(tuple(parents))

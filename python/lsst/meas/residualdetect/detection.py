@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.signal import fftconvolve
+from scipy.spatial import cKDTree
 
 from .footprint import Detections, Peak
 from .scene import Array, Scene
@@ -122,13 +123,13 @@ def _merge_peaks(
     merged: list[Peak] = []
     for band, positions in found:
         # Peaks of one band are never merged with each other.
-        earlier = np.array([(peak.y, peak.x) for peak in merged]).reshape(-1, 2)
-        for y, x in positions:
-            distance = np.hypot(*(earlier - (y, x)).T)
-            if not len(earlier) or distance.min() > min_new_pix:
+        distance, nearest = np.full(len(positions), np.inf), np.zeros(len(positions), int)
+        if merged:
+            distance, nearest = cKDTree([(peak.y, peak.x) for peak in merged]).query(positions)
+        for (y, x), away, same in zip(positions.tolist(), distance, nearest, strict=True):
+            if away > min_new_pix:
                 merged.append(Peak(len(merged) + 1, float(y), float(x), frozenset({band})))
-            elif distance.min() < max_same_pix:
-                same = int(distance.argmin())
+            elif away < max_same_pix:
                 merged[same] = replace(merged[same], bands=merged[same].bands | {band})
     return merged
 
