@@ -15,6 +15,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before torch is imported: the tests run side by side, and threads of several
+# processes on the same cores wait for each other more than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 
 from lsst.meas.residualdetect import Scene

@@ -110,11 +110,16 @@ def test_blend_with_all_centres_leaves_noise(blend_model):
     assert parent.chi2 / parent.n_pixels == pytest.approx(1, abs=0.1)
 
 
-def test_blended_fluxes_are_close_to_the_truth(blend_model):
-    fluxes = _fluxes(blend_model.parents[0])
+def test_blended_fluxes_are_close_to_the_truth(blend):
+    # The mean of several noise realisations, so that one does not decide.
+    _, parent = blend
+    truth = sum(_draw(profile, y, x, flux, SHAPE) for profile, y, x, flux in BLEND)
+    rng = np.random.default_rng(11)
+    fluxes = [_fluxes(deblend(_observe(truth, rng), [parent]).parents[0]) for _ in range(16)]
     for peak_id, (_, _, _, flux) in enumerate(BLEND, start=1):
+        mean = np.mean([some[peak_id] for some in fluxes], axis=0)
         # Blended with each other: five per cent, and the noise of a PSF fit.
-        np.testing.assert_allclose(fluxes[peak_id], flux, rtol=0.05, atol=35)
+        np.testing.assert_allclose(mean, flux, rtol=0.05, atol=30)
 
 
 def test_the_rendered_model_is_the_one_that_was_fitted(blend, blend_model):

@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -35,11 +35,10 @@ __all__ = ["Batch", "Component", "Cutout", "find_fault", "make_batch", "make_cut
 class Component(IntEnum):
     """What a component of a source starts as."""
 
-    NONE = 0
-    POINT = 1
-    EXTENDED = 2
-    BULGE = 3
-    DISK = 4
+    POINT = 0
+    EXTENDED = 1
+    BULGE = 2
+    DISK = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,19 +121,21 @@ class Batch:
         The footprints.
     depth : `torch.Tensor`, (parent, band)
         Median inverse variance of the good footprint pixels.
-    positions : `torch.Tensor`, (parent, slot, 2)
-        Positions (y, x) of the components in the box; empty slots repeat
-        the first.
-    pixels : `torch.Tensor`, (parent, slot, 2), int64
+    owner : `torch.Tensor`, (component,), int64
+        The parent that each component belongs to.
+    positions : `torch.Tensor`, (component, 2)
+        Positions (y, x) of the components in the box.
+    pixels : `torch.Tensor`, (component, 2), int64
         The pixels nearest to them.
-    components : `torch.Tensor`, (parent, slot), int64
-        What each slot holds, as `Component`.
+    components : `torch.Tensor`, (component,), int64
+        What each is, as `Component`.
     """
 
     images: Tensor
     weights: Tensor
     support: Tensor
     depth: Tensor
+    owner: Tensor
     positions: Tensor
     pixels: Tensor
     components: Tensor
@@ -148,18 +149,32 @@ class Batch:
         return self.images.shape[2], self.images.shape[3]
 
     @property
-    def n_slots(self) -> int:
-        """Components that each parent has room for."""
-        return self.components.shape[1]
+    def reach(self) -> Tensor:
+        """Distance from each component's pixel to the farthest edge of its
+        box, along either axis: (component,), int64.
+        """
+        last = torch.tensor(self.shape, device=self.pixels.device) - 1
+        return torch.maximum(self.pixels, last - self.pixels).amax(1)
 
     @property
     def fit_weights(self) -> Tensor:
         """Weights, zero off the footprint: (parent, band, y, x)."""
         return self.weights * self.support[:, None]
 
-    def select(self, index: Tensor) -> Batch:
-        """Some of the parents."""
-        return replace(self, **{name: value[index] for name, value in vars(self).items()})
+    def select(self, keep: Tensor) -> Batch:
+        """The parents for which ``keep`` (parent,) is true."""
+        members = keep[self.owner]
+        new_place = keep.cumsum(0) - 1
+        return Batch(
+            self.images[keep],
+            self.weights[keep],
+            self.support[keep],
+            self.depth[keep],
+            new_place[self.owner[members]],
+            self.positions[members],
+            self.pixels[members],
+            self.components[members],
+        )
 
 
 def make_batch(
@@ -167,7 +182,6 @@ def make_batch(
     weights: Array,
     cutouts: Sequence[Cutout],
     shape: tuple[int, int],
-    n_slots: int,
     device: torch.device,
 ) -> Batch:
     """Cut parents out of a scene.
@@ -182,8 +196,6 @@ def make_batch(
         The parents.
     shape : `tuple` [`int`, `int`]
         Box that holds each of them.
-    n_slots : `int`
-        Components that each parent has room for.
     device : `torch.device`
         Where the batch goes.
 
@@ -197,9 +209,15 @@ def make_batch(
     stacked = np.zeros_like(images)
     support = np.zeros((len(cutouts), *shape), np.bool_)
     depth = np.zeros((len(cutouts), n_bands), np.float32)
-    positions = np.zeros((len(cutouts), n_slots, 2), np.float32)
-    pixels = np.zeros((len(cutouts), n_slots, 2), np.int64)
-    components = np.full((len(cutouts), n_slots), Component.NONE, np.int64)
+    corners = [
+        (cutout.box[0].start + scene.origin[0], cutout.box[1].start + scene.origin[1]) for cutout in cutouts
+    ]
+    owner = np.repeat(np.arange(len(cutouts)), [len(cutout.components) for cutout in cutouts])
+    components = [component for cutout in cutouts for _, component in cutout.components]
+    peaks = [peak for cutout in cutouts for peak, _ in cutout.components]
+    first = np.array(corners)[owner]
+    positions = np.array([(peak.y, peak.x) for peak in peaks]) - first
+    pixels = np.array([(round(peak.y), round(peak.x)) for peak in peaks]) - first
     for i, cutout in enumerate(cutouts):
         corner = (slice(cutout.shape[0]), slice(cutout.shape[1]))
         footprint = _footprint_mask(cutout, scene.origin)
@@ -209,13 +227,14 @@ def make_batch(
         for band, values in enumerate(weights[:, *cutout.box]):
             good = values[footprint & (values > 0)]
             depth[i, band] = np.median(good) if good.size else 0
-        first = [cutout.box[0].start + scene.origin[0], cutout.box[1].start + scene.origin[1]]
-        # Empty slots repeat the first component's place, which is on the support.
-        for slot in range(n_slots):
-            peak, kind = cutout.components[slot if slot < len(cutout.components) else 0]
-            positions[i, slot] = peak.y - first[0], peak.x - first[1]
-            pixels[i, slot] = round(peak.y) - first[0], round(peak.x) - first[1]
-            if slot < len(cutout.components):
-                components[i, slot] = kind
-    arrays = (images, stacked, support, depth, positions, pixels, components)
+    arrays = (
+        images,
+        stacked,
+        support,
+        depth,
+        owner,
+        positions.astype(np.float32),
+        pixels,
+        np.array(components, np.int64),
+    )
     return Batch(*(torch.from_numpy(array).to(device) for array in arrays))

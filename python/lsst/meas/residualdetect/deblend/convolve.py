@@ -17,8 +17,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from scipy import fft
@@ -73,11 +71,3 @@ class BandConvolver:
     def adjoint(self, boxes: Tensor) -> Tensor:
         """The transpose of `forward`: (..., band, y, x)."""
         return self._back(self._transform(boxes) * self._transfer.conj())
-
-    def each_band(self, boxes: Tensor) -> Iterator[Tensor]:
-        """The same boxes (..., y, x) as each band shows them, one band after
-        the other.
-        """
-        transform = self._transform(boxes)
-        for transfer in self._transfer:
-            yield self._back(transform * transfer)

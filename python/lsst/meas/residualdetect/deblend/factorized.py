@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..footprint import Parent
@@ -44,6 +45,11 @@ __all__ = ["fit_parents"]
 
 _MIN_BOX_SIDE = 8
 
+# Pixels in the stamp of a component, for the estimate of memory.
+_TYPICAL_STAMP = 1000
+
+IntArray = npt.NDArray[np.int64]
+
 
 def _round_up(size: int) -> int:
     """The next of a coarse set of sizes, less than a third larger: parents of
@@ -53,52 +59,76 @@ def _round_up(size: int) -> int:
     return -(-size // step) * step
 
 
-def _batch_key(cutout: Cutout) -> tuple[int, int, int]:
-    """Height, width and number of slots of the batch that a parent joins."""
+def _size_class(cutout: Cutout) -> tuple[int, int]:
+    """Largest height and width of the parents that share its batch."""
     height, width = (max(_round_up(side), _MIN_BOX_SIDE) for side in cutout.shape)
-    return height, width, _round_up(len(cutout.components))
+    return height, width
 
 
-def _mbytes_per_parent(key: tuple[int, int, int], n_bands: int) -> float:
-    """Working memory in 2^20 bytes, roughly."""
-    height, width, n_slots = key
-    # Data, model and their padded transforms; per component its morphologies,
-    # one band's transforms, and stamps of up to four boxes with their indices.
-    floats_per_pixel = 20 * n_bands + 60 * n_slots
-    return 4 * floats_per_pixel * height * width / 2**20
+def _mbytes(cutout: Cutout, n_bands: int) -> float:
+    """Working memory that a parent needs, in 2^20 bytes, roughly."""
+    height, width = _size_class(cutout)
+    # Data, model and their padded transforms; per component a stamp, its
+    # indices and what it sees of each band.
+    stamp = min(height * width, _TYPICAL_STAMP)
+    floats = 20 * n_bands * height * width + (30 + 3 * n_bands) * stamp * len(cutout.components)
+    return 4 * floats / 2**20
 
 
-def _source_models(
-    cutout: Cutout, spectra: Array, morphologies: Array, scene: Scene
-) -> Iterator[SourceModel]:
-    """Components of unit sum, cut to where they have light."""
-    for (peak, _), spectrum, morphology in zip(cutout.components, spectra, morphologies, strict=False):
-        y, x = morphology.nonzero()
-        rows, columns = slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
-        total = morphology.sum(dtype=np.float64)
-        yield SourceModel(
-            peak.id,
-            (spectrum * total).astype(np.float32),
-            (morphology[rows, columns] / total).astype(np.float32),
-            (
-                scene.origin[0] + cutout.box[0].start + int(rows.start),
-                scene.origin[1] + cutout.box[1].start + int(columns.start),
-            ),
-        )
+def _batches(cutouts: Iterable[Cutout], n_bands: int, mbytes: float) -> Iterator[list[Cutout]]:
+    """Parents with boxes of the same shape that fit into memory together."""
+    groups: dict[tuple[int, int], list[Cutout]] = defaultdict(list)
+    for cutout in cutouts:
+        groups[_size_class(cutout)].append(cutout)
+    for group in groups.values():
+        some: list[Cutout] = []
+        room = mbytes
+        for cutout in group:
+            need = _mbytes(cutout, n_bands)
+            if some and need > room:
+                yield some
+                some, room = [], mbytes
+            some.append(cutout)
+            room -= need
+        yield some
+
+
+def _source_model(peak_id: int, spectrum: Array, y: IntArray, x: IntArray, light: Array) -> SourceModel:
+    """A component of unit sum, cut to where it has light."""
+    first = y.min(), x.min()
+    morphology = np.zeros((y.max() - first[0] + 1, x.max() - first[1] + 1), np.float32)
+    total = light.sum(dtype=np.float64)
+    morphology[y - first[0], x - first[1]] = light / total
+    return SourceModel(
+        peak_id, (spectrum * total).astype(np.float32), morphology, (int(first[0]), int(first[1]))
+    )
 
 
 def _parent_models(
-    fit: Fit, cutouts: Sequence[Cutout], n_pixels: Sequence[int], scene: Scene
+    fit: Fit, cutouts: Sequence[Cutout], n_pixels: Sequence[int], shape: tuple[int, int], scene: Scene
 ) -> Iterator[tuple[int, ParentModel]]:
     """Each finished parent's place in the caller's sequence, and its model."""
-    spectra, morphologies = fit.spectra.cpu().numpy(), fit.morphologies.cpu().numpy()
+    spectra = fit.spectra.cpu().numpy()
+    # Values that have light, component by component.
+    lit = (fit.morphologies > 0).nonzero()[:, 0]
+    lit = lit[torch.argsort(fit.stamps.stamp[lit], stable=True)]
+    pixel, light = fit.stamps.pixel[lit].cpu().numpy(), fit.morphologies[lit].cpu().numpy()
+    y, x = pixel // shape[1] % shape[0], pixel % shape[1]
+    ends = np.cumsum(np.bincount(fit.stamps.stamp[lit].cpu().numpy(), minlength=len(spectra)))
+    starts = [0, *ends[:-1]]
     chi2, converged = fit.chi2.tolist(), fit.converged.tolist()
+    component = 0
     for i, place in enumerate(fit.index.tolist()):
         cutout = cutouts[place]
+        y0, x0 = (box.start + first for box, first in zip(cutout.box, scene.origin, strict=True))
         if math.isfinite(chi2[i]):
             model = ParentModel(
                 cutout.parent.id,
-                tuple(_source_models(cutout, spectra[i], morphologies[i], scene)),
+                tuple(
+                    _source_model(peak.id, spectra[k], y[part] + y0, x[part] + x0, light[part])
+                    for k, (peak, _) in enumerate(cutout.components, start=component)
+                    for part in (slice(starts[k], ends[k]),)
+                ),
                 chi2[i],
                 n_pixels[place],
                 fit.n_iterations,
@@ -106,6 +136,7 @@ def _parent_models(
             )
         else:
             model = ParentModel(cutout.parent.id, (), failure=f"chi-square became {chi2[i]}")
+        component += len(cutout.components)
         yield cutout.index, model
 
 
@@ -122,7 +153,7 @@ def fit_parents(
     weights = scene.weights(options.bad_planes)
     kernels = difference_kernels(scene.psfs, options.sigma_pix)
     models: dict[int, ParentModel] = {}
-    groups: dict[tuple[int, int, int], list[Cutout]] = defaultdict(list)
+    cutouts: list[Cutout] = []
     for index, parent in enumerate(parents):
         cutout = make_cutout(index, parent, scene)
         failure = find_fault(cutout, scene, weights)
@@ -135,19 +166,21 @@ def fit_parents(
             for peak in parent.peaks
             for component in choose_components(scene, weights, peak, options)
         )
-        cutout = replace(cutout, components=components)
-        groups[_batch_key(cutout)].append(cutout)
+        cutouts.append(replace(cutout, components=components))
 
-    for key, cutouts in groups.items():
-        size = max(int(options.batch_mbytes / _mbytes_per_parent(key, len(scene.bands))), 1)
-        for first in range(0, len(cutouts), size):
-            some = cutouts[first : first + size]
-            batch = make_batch(scene, weights, some, (key[0], key[1]), key[2], device)
-            n_pixels = (batch.fit_weights > 0).sum((1, 2, 3)).tolist()
+    for some in _batches(cutouts, len(scene.bands), options.batch_mbytes):
+        shape = max(cutout.shape[0] for cutout in some), max(cutout.shape[1] for cutout in some)
+        batch = make_batch(scene, weights, some, shape, device)
+        n_pixels = (batch.fit_weights > 0).sum((1, 2, 3)).tolist()
 
-            def give_back(fit: Fit, some: list[Cutout] = some, n_pixels: list[int] = n_pixels) -> None:
-                models.update(_parent_models(fit, some, n_pixels, scene))
-                progress(len(fit.index))
+        def give_back(
+            fit: Fit,
+            some: list[Cutout] = some,
+            n_pixels: list[int] = n_pixels,
+            shape: tuple[int, int] = shape,
+        ) -> None:
+            models.update(_parent_models(fit, some, n_pixels, shape, scene))
+            progress(len(fit.index))
 
-            fit_batch(batch, kernels, options, give_back)
+        fit_batch(batch, kernels, options, give_back)
     return [models[index] for index in range(len(parents))]

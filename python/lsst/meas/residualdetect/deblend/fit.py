@@ -15,11 +15,8 @@
 
 """The fit of a batch of parents.
 
-Spectra and morphologies take turns. Given the morphologies, the best spectra
-are a small non-negative least-squares problem. Given the spectra, all
-morphologies of a parent take accelerated proximal gradient steps (FISTA; Beck
-& Teboulle 2009, SIAM J. Imaging Sciences 2, 183) with a step of its own for
-each pixel.
+Spectra and morphologies take turns: some accelerated proximal gradient steps
+of all the one, with the other fixed, each unknown with a step of its own.
 """
 
 from __future__ import annotations
@@ -34,19 +31,26 @@ from torch import Tensor
 from ..scene import Array
 from .batch import Batch
 from .convolve import BandConvolver
+from .descent import Iterate
 from .initialize import initial_morphologies, points
+from .morphologies import fit_morphologies
 from .options import DeblendOptions
 from .spectra import fit_spectra
-from .stamps import PeakStamps
+from .stamps import Stamps, from_rows, make_stamps
 
 __all__ = ["Fit", "fit_batch"]
 
 # Steps of the morphologies between two fits of the spectra.
 _STEPS_PER_CYCLE = 10
 
-# Part of a morphology's height that pixels without light count as having when
-# step sizes are chosen: lower moves bright pixels faster, faint ones slower.
-_STEP_FLOOR = 0.03
+# Steps of the spectra in such a fit, and how many fits come first, each with
+# better step sizes: bright blends end in a poor minimum if theirs begin badly.
+_SPECTRA_STEPS = 5
+_FIRST_FITS = 4
+
+# Rings kept free beyond the light of a morphology: how far it may grow from
+# one fit of the spectra to the next.
+_MARGIN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +61,13 @@ class Fit:
     ----------
     index : `torch.Tensor`, (parent,), int64
         Places of these parents in the batch.
-    spectra : `torch.Tensor`, (parent, slot, band)
+    owner : `torch.Tensor`, (component,), int64
+        The parent, as a place in ``index``, of each component.
+    spectra : `torch.Tensor`, (component, band)
         Factors of the morphologies.
-    morphologies : `torch.Tensor`, (parent, slot, y, x)
+    stamps : `Stamps`
+        Stamps of the components.
+    morphologies : `torch.Tensor`, (value,)
         Morphologies, peak 1.
     chi2 : `torch.Tensor`, (parent,)
         Chi-square of the model.
@@ -70,7 +78,9 @@ class Fit:
     """
 
     index: Tensor
+    owner: Tensor
     spectra: Tensor
+    stamps: Stamps
     morphologies: Tensor
     chi2: Tensor
     converged: Tensor
@@ -79,121 +89,80 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Parents still being fitted; the first axis of every tensor is theirs.
-
-    Images are (parent, band, y, x), morphologies (parent, slot, pixel).
-    """
+    """Parents still being fitted."""
 
     index: Tensor
     batch: Batch
-    weights: Tensor
-    stamps: PeakStamps
-    spectra: Tensor
-    morphologies: Tensor
-    ahead: Tensor  # FISTA's extrapolated morphologies
-    momentum: Tensor
+    stamps: Stamps
+    spectra: Iterate
+    morphologies: Iterate
     chi2: Tensor
-
-    def select(self, keep: Tensor) -> _State:
-        """Some of the parents."""
-        n_slots = self.batch.n_slots
-        slots = (keep[:, None] * n_slots + torch.arange(n_slots, device=keep.device)).flatten()
-        return _State(
-            self.index[keep],
-            self.batch.select(keep),
-            self.weights[keep],
-            self.stamps.select(slots),
-            self.spectra[keep],
-            self.morphologies[keep],
-            self.ahead[keep],
-            self.momentum[keep],
-            self.chi2[keep],
-        )
 
 
 def _begin(batch: Batch, options: DeblendOptions) -> _State:
+    stamps, morphologies = initial_morphologies(batch, options)
     n_parents, n_bands = batch.depth.shape
-    stamps = PeakStamps(batch.pixels.flatten(0, 1), batch.shape, options.max_radius_pix)
-    morphologies = initial_morphologies(batch, stamps, options)
-    return _State(
+    dark, rest = batch.depth.new_zeros(len(stamps), n_bands), batch.depth.new_ones(n_parents)
+    state = _State(
         index=torch.arange(n_parents, device=batch.depth.device),
         batch=batch,
-        weights=batch.fit_weights,
         stamps=stamps,
-        spectra=batch.depth.new_zeros(n_parents, batch.n_slots, n_bands),
-        morphologies=morphologies,
-        ahead=morphologies,
-        momentum=batch.depth.new_ones(n_parents),
+        spectra=Iterate(dark, dark, rest),
+        morphologies=Iterate(morphologies, morphologies, rest),
         chi2=batch.depth.new_full((n_parents,), torch.inf),
+    )
+    return _select(state, torch.ones_like(state.chi2, dtype=torch.bool), options)
+
+
+def _select(state: _State, keep: Tensor, options: DeblendOptions) -> _State:
+    """The parents to keep, in stamps that leave each component a margin."""
+    members = keep[state.batch.owner].nonzero()[:, 0]
+    batch = state.batch.select(keep)
+    extent = state.stamps.extent(state.morphologies.now)[members]
+    radius = torch.minimum(extent + _MARGIN, batch.reach).clamp(max=options.max_radius_pix)
+    stamps = make_stamps(batch.pixels, batch.owner, batch.support, radius)
+    now, ahead = (
+        stamps.move(values, state.stamps, members)
+        for values in (state.morphologies.now, state.morphologies.ahead)
+    )
+    return _State(
+        state.index[keep],
+        batch,
+        stamps,
+        Iterate(state.spectra.now[members], state.spectra.ahead[members], state.spectra.momentum[keep]),
+        Iterate(now, ahead, state.morphologies.momentum[keep]),
+        state.chi2[keep],
     )
 
 
-def _refit_spectra(state: _State, convolver: BandConvolver, sigma_pix: float) -> _State:
+def _refit_spectra(
+    state: _State, convolver: BandConvolver, envelope: BandConvolver, sigma_pix: float, n_fits: int
+) -> _State:
     """Bring every peak to 1, solve for the spectra, and measure chi-square."""
-    batch = state.batch
-    height = state.morphologies.amax(-1, keepdim=True)
+    batch, stamps = state.batch, state.stamps
+    height = state.morphologies.now[stamps.rank]
     lost = height <= 0
     height = torch.where(lost, 1.0, height)
-    morphologies, ahead = state.morphologies / height, state.ahead / height
-    # A component that lost all its light may come back, as a point.
-    lost &= (batch.components > 0)[..., None]
+    now, ahead = (
+        values / height[stamps.stamp] for values in (state.morphologies.now, state.morphologies.ahead)
+    )
     if lost.any():
-        fresh = points(batch, sigma_pix)
-        morphologies, ahead = torch.where(lost, fresh, morphologies), torch.where(lost, fresh, ahead)
-    planes = morphologies.reshape(*morphologies.shape[:2], *batch.shape)
-    spectra = fit_spectra(convolver, planes, batch.images, state.weights, state.spectra * height)
-    residual = batch.images - convolver.forward(_cube(spectra, morphologies, batch.shape))
-    chi2 = (state.weights * residual**2).sum((1, 2, 3))
-    return replace(state, spectra=spectra, morphologies=morphologies, ahead=ahead, chi2=chi2)
-
-
-def _cube(spectra: Tensor, morphologies: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Sum of all components before convolution: (parent, band, y, x)."""
-    return (spectra.transpose(1, 2) @ morphologies).reshape(len(spectra), -1, *shape)
-
-
-def _curvature(state: _State, envelope: BandConvolver) -> Tensor:
-    """A diagonal that bounds the Hessian of chi2 / 2 in the morphologies.
-
-    For a symmetric H without negative elements and any positive v,
-    diag(H v / v) - H is positive semi-definite (the separable surrogate of
-    De Pierro 1995, IEEE Trans. Medical Imaging 14, 132). H v is cheap, and a
-    v like the solution makes long steps where the light is. ``envelope`` has
-    the kernels' absolute values.
-    """
-    batch = state.batch
-    height = state.morphologies.amax(-1, keepdim=True)
-    trial = state.morphologies + _STEP_FLOOR * height * batch.support.flatten(1)[:, None]
-    seen = envelope.forward(_cube(state.spectra, trial, batch.shape))
-    back = envelope.adjoint(state.weights * seen).flatten(2)
-    return torch.where(trial > 0, state.spectra @ back / trial, 0.0)
-
-
-def _descend(
-    state: _State, convolver: BandConvolver, envelope: BandConvolver, threshold: float, n_steps: int
-) -> _State:
-    """Steps of the morphologies with fixed spectra."""
-    batch = state.batch
-    n_slots = batch.n_slots
-    curvature = _curvature(state, envelope)
-    step = torch.where(curvature > 0, 1 / curvature, 0.0)
-    support = batch.support.flatten(1).repeat_interleave(n_slots, dim=0)
-    significance = (state.spectra**2 * batch.depth[:, None]).sum(-1, keepdim=True).sqrt()
-    morphologies, ahead, momentum = state.morphologies, state.ahead, state.momentum
-    for _ in range(n_steps):
-        seen = convolver.forward(_cube(state.spectra, ahead, batch.shape))
-        back = convolver.adjoint(state.weights * (seen - batch.images)).flatten(2)
-        free = ahead - step * (state.spectra @ back)
-        new = state.stamps.project(free.flatten(0, 1), support).reshape(free.shape)
-        new = torch.where(new * significance > threshold, new, 0.0)
-        # Forget the momentum where it leads uphill (O'Donoghue & Candes 2015,
-        # Foundations of Computational Mathematics 15, 715).
-        uphill = (curvature * (ahead - new) * (new - morphologies)).sum((1, 2)) > 0
-        momentum = torch.where(uphill, 1.0, momentum)
-        following = (1 + (1 + 4 * momentum**2).sqrt()) / 2
-        ahead = new + ((momentum - 1) / following)[:, None, None] * (new - morphologies)
-        morphologies, momentum = new, following
-    return replace(state, morphologies=morphologies, ahead=ahead, momentum=momentum)
+        # A component that lost all its light may come back, as a point.
+        fresh = points(batch, stamps, sigma_pix)
+        now, ahead = (torch.where(lost[stamps.stamp], fresh, values) for values in (now, ahead))
+    spectra = Iterate(
+        state.spectra.now * height[:, None], state.spectra.ahead * height[:, None], state.spectra.momentum
+    )
+    if len(stamps) == len(batch):
+        n_fits, n_steps = 1, 1  # exact for components alone
+    else:
+        n_steps = _SPECTRA_STEPS
+    for _ in range(n_fits):
+        spectra = fit_spectra(batch, stamps, now, spectra, convolver, envelope, n_steps)
+    residual = batch.images - convolver.forward(from_rows(stamps.render(now, spectra.now), batch.images))
+    chi2 = (batch.fit_weights * residual**2).sum((1, 2, 3))
+    morphologies = replace(state.morphologies, now=now, ahead=ahead)
+    return replace(state, spectra=spectra, morphologies=morphologies, chi2=chi2)
 
 
 @torch.no_grad()
@@ -219,25 +188,39 @@ def fit_batch(
     envelope = BandConvolver(np.abs(kernels), batch.shape, device)
     state = _begin(batch, options)
     n_iterations = 0
-    while len(state.index):
+    while True:
         previous = state.chi2
-        state = _refit_spectra(state, convolver, options.sigma_pix)
+        n_fits = 1 if n_iterations else _FIRST_FITS
+        state = _refit_spectra(state, convolver, envelope, options.sigma_pix, n_fits)
         converged = (previous - state.chi2).abs() < options.tolerance * state.chi2
-        over = n_iterations >= options.max_iterations
-        done, rest = (torch.nonzero(which)[:, 0] for which in (converged | over, ~(converged | over)))
-        if len(done):
+        done = converged | (n_iterations >= options.max_iterations)
+        if done.any():
+            finished = _select(state, done, options)
             give_back(
                 Fit(
-                    state.index[done],
-                    state.spectra[done],
-                    state.morphologies[done].reshape(len(done), -1, *batch.shape),
-                    state.chi2[done],
+                    finished.index,
+                    finished.batch.owner,
+                    finished.spectra.now,
+                    finished.stamps,
+                    finished.morphologies.now,
+                    finished.chi2,
                     converged[done],
                     n_iterations,
                 )
             )
-            state = state.select(rest)
-        if len(rest):
-            n_steps = min(_STEPS_PER_CYCLE, options.max_iterations - n_iterations)
-            state = _descend(state, convolver, envelope, options.background_threshold, n_steps)
-            n_iterations += n_steps
+        if done.all():
+            break
+        state = _select(state, ~done, options)
+        n_steps = min(_STEPS_PER_CYCLE, options.max_iterations - n_iterations)
+        morphologies = fit_morphologies(
+            state.batch,
+            state.stamps,
+            state.spectra.now,
+            state.morphologies,
+            convolver,
+            envelope,
+            options.background_threshold,
+            n_steps,
+        )
+        state = replace(state, morphologies=morphologies)
+        n_iterations += n_steps

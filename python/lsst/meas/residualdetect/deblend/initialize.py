@@ -31,12 +31,15 @@ from ..scene import Array, Scene
 from .batch import Batch, Component
 from .monotonic import make_monotonic
 from .options import DeblendOptions
-from .stamps import PeakStamps
+from .stamps import Stamps, make_stamps
 
 __all__ = ["choose_components", "initial_morphologies", "points", "signal_to_noise"]
 
 # Part of the peak's height at which a bright source is cut into two.
 _DISK_HEIGHT = 0.25
+
+# Radius in which the extent of a source is looked for first, in pixels.
+_FIRST_RADIUS = 8
 
 
 def signal_to_noise(scene: Scene, weights: Array, y: int, x: int) -> float:
@@ -81,61 +84,67 @@ def choose_components(
     return (Component.BULGE, Component.DISK)
 
 
-def points(batch: Batch, sigma_pix: float) -> Tensor:
-    """The model PSF at each peak, cut to the footprint: (parent, slot, pixel)."""
-    axes = [torch.arange(size, device=batch.images.device) for size in batch.shape]
-    y, x = (
-        torch.exp(-0.5 * ((axis - centre[..., None]) / sigma_pix) ** 2)
-        for axis, centre in zip(axes, batch.positions.unbind(-1), strict=True)
-    )
-    return (y[..., :, None] * x[..., None, :] * batch.support[:, None]).flatten(2)
+def points(batch: Batch, stamps: Stamps, sigma_pix: float) -> Tensor:
+    """The model PSF at each peak, cut to the footprint: (value,)."""
+    height, width = batch.shape
+    pixels = torch.stack([stamps.pixel // width % height, stamps.pixel % width], dim=1)
+    distance2 = ((pixels - batch.positions[stamps.stamp]) ** 2).sum(1)
+    return torch.where(stamps.free, torch.exp(-0.5 * distance2 / sigma_pix**2), 0.0)
 
 
-def _from_data(batch: Batch, stamps: PeakStamps, threshold: float) -> Tensor:
+def _from_data(batch: Batch, stamps: Stamps, threshold: float) -> Tensor:
     """What the data allow a monotonic, symmetric source to be, in standard
-    deviations of the noise: (parent, slot, pixel).
+    deviations of the noise: (value,).
     """
     # A pixel that is bad in some bands is scaled up from the others.
     depth = batch.depth.sum(1)[:, None, None]
     weight = batch.weights.sum(1)
     significance = (batch.weights * batch.images).sum(1) / weight * depth.sqrt()
     unknown = torch.where(batch.support, torch.inf, 0.0)
-    boxes = torch.where(weight > 0, significance, unknown).flatten(1)
-    boxes = boxes.repeat_interleave(batch.n_slots, dim=0)
-    seen = stamps.to_stamps(boxes, 0.0)
+    image = torch.where(weight > 0, significance, unknown).flatten()
+    seen = torch.where(stamps.inside, image[stamps.pixel], 0.0)
     symmetric = torch.minimum(seen, stamps.opposite(seen)).clamp(min=0)
-    monotonic = stamps.to_boxes(make_monotonic(symmetric))
-    return torch.where(monotonic > threshold, monotonic, 0.0).reshape(*batch.components.shape, -1)
+    monotonic = make_monotonic(symmetric, stamps.counts)
+    return torch.where(monotonic > threshold, monotonic, 0.0)
 
 
-def initial_morphologies(batch: Batch, stamps: PeakStamps, options: DeblendOptions) -> Tensor:
-    """First guess of every component.
+def initial_morphologies(batch: Batch, options: DeblendOptions) -> tuple[Stamps, Tensor]:
+    """First guess of every component, in stamps that hold it.
 
     Parameters
     ----------
     batch : `Batch`
         The parents.
-    stamps : `PeakStamps`
-        Stamps of all slots of all parents.
     options : `DeblendOptions`
-        Model PSF and background threshold.
+        Model PSF, background threshold and largest radius.
 
     Returns
     -------
-    morphologies : `torch.Tensor`, (parent, slot, pixel)
-        Peak 1; zero in empty slots.
+    stamps : `Stamps`
+        Stamps of all components.
+    morphologies : `torch.Tensor`, (value,)
+        Peak 1.
     """
-    point = points(batch, options.sigma_pix)
-    extended = _from_data(batch, stamps, options.background_threshold)
-    height = extended.amax(-1, keepdim=True)
+    reach = batch.reach.clamp(max=options.max_radius_pix)
+    radius = reach.clamp(max=_FIRST_RADIUS)
+    while True:
+        stamps = make_stamps(batch.pixels, batch.owner, batch.support, radius)
+        extended = _from_data(batch, stamps, options.background_threshold)
+        # A ring without light ends a monotonic source.
+        cut = (stamps.extent(extended) == radius) & (radius < reach) & (batch.components > Component.POINT)
+        if not cut.any():
+            break
+        radius = torch.where(cut, torch.minimum(2 * radius, reach), radius)
+    height = extended[stamps.rank][stamps.stamp]
+    component = batch.components[stamps.stamp]
+    point = points(batch, stamps, options.sigma_pix)
     extended = torch.where(height > 0, extended / height, point)
     guesses = {
-        Component.POINT: point,
         Component.EXTENDED: extended,
         Component.BULGE: (extended - _DISK_HEIGHT).clamp(min=0),
         Component.DISK: extended.clamp(max=_DISK_HEIGHT),
     }
-    morphologies = torch.zeros_like(point)
-    for component, guess in guesses.items():
-        morphologies = torch.where((batch.components == component)[..., None], guess, morphologies)
-    return morphologies * batch.support.flatten(1)[:, None]
+    morphologies = point
+    for kind, guess in guesses.items():
+        morphologies = torch.where(component == kind, guess, morphologies)
+    return stamps, torch.where(stamps.free, morphologies, 0.0)

@@ -24,7 +24,7 @@ inside it.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -70,7 +70,7 @@ def _inner_neighbours(r: int, device: torch.device) -> tuple[Tensor, Tensor, Ten
     return first, second, ((place % r) / r)[:, None]
 
 
-def make_monotonic(stamps: Tensor) -> Tensor:
+def make_monotonic(values: Tensor, counts: Sequence[int]) -> Tensor:
     """Lower pixels until none exceeds what lies inwards of it.
 
     Ring by ring outwards, a pixel is clipped to the value interpolated where
@@ -80,21 +80,28 @@ def make_monotonic(stamps: Tensor) -> Tensor:
 
     Parameters
     ----------
-    stamps : `torch.Tensor`, (pixel, n)
-        Stamps in ring order. A pixel of +inf is unknown: it takes the value
-        of its bound.
+    values : `torch.Tensor`, (value,)
+        Ring 0 of all stamps, ring 1 of all stamps that have it, and so on;
+        within a ring place by place, within a place stamp by stamp, the
+        largest stamps first. A value of +inf is unknown: it becomes that of
+        its bound.
+    counts : `~collections.abc.Sequence` [`int`]
+        Number of stamps that have ring 0, 1, ...
 
     Returns
     -------
-    stamps : `torch.Tensor`, (pixel, n)
+    values : `torch.Tensor`, (value,)
         The monotonic stamps.
     """
-    result = stamps.clone()
-    radius = (math.isqrt(len(stamps)) - 1) // 2
-    for r in range(1, radius + 1):
-        first, second, weight = _inner_neighbours(r, stamps.device)
-        inner = result[_ring_start(r - 1) : _ring_start(r)]
+    result = values.clone()
+    inner = result[: counts[0]].view(1, -1)
+    start = counts[0]
+    for r, n in enumerate(counts[1:], start=1):
+        first, second, weight = _inner_neighbours(r, values.device)
+        inner = inner[:, :n]
         bound = torch.lerp(inner[first], inner[second], weight)
-        ring = result[_ring_start(r) : _ring_start(r + 1)]
+        ring = result[start : start + 8 * r * n].view(8 * r, n)
         torch.minimum(ring, bound, out=ring)
+        inner = ring
+        start += 8 * r * n
     return result

@@ -20,59 +20,59 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .batch import Batch
 from .convolve import BandConvolver
+from .descent import Iterate, descend
+from .stamps import Stamps, from_rows, to_rows
 
 __all__ = ["fit_spectra"]
 
-_SWEEPS = 20
-
-
-def _non_negative_solution(gram: Tensor, target: Tensor, start: Tensor) -> Tensor:
-    """Minimise s.gram.s / 2 - target.s over s >= 0 by coordinate descent.
-
-    Exact for one unknown; for more it is refined from one call to the next
-    by starting where the last one ended. Unknowns with a zero on the diagonal
-    of ``gram`` stay zero. ``gram`` is (..., k, k), the others (..., k).
-    """
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    known = diagonal > 0
-    inverse = torch.where(known, 1 / diagonal, 0.0)
-    solution = torch.where(known, start, 0.0)
-    n_unknowns = solution.shape[-1]
-    for _ in range(_SWEEPS if n_unknowns > 1 else 1):
-        for k in range(n_unknowns):
-            slope = target[..., k] - (gram[..., k, :] * solution).sum(-1)
-            solution[..., k] = (solution[..., k] + slope * inverse[..., k]).clamp(min=0)
-    return solution
-
 
 def fit_spectra(
-    convolver: BandConvolver, morphologies: Tensor, images: Tensor, weights: Tensor, start: Tensor
-) -> Tensor:
-    """Solve weighted non-negative least squares in each band.
+    batch: Batch,
+    stamps: Stamps,
+    morphologies: Tensor,
+    start: Iterate,
+    convolver: BandConvolver,
+    envelope: BandConvolver,
+    n_steps: int,
+) -> Iterate:
+    """Improve spectra by weighted non-negative least squares.
 
     Parameters
     ----------
-    convolver : `BandConvolver`
-        Takes a morphology to each band.
-    morphologies : `torch.Tensor`, (parent, slot, y, x)
+    batch : `Batch`
+        The pixels.
+    stamps : `Stamps`
+        Stamps of all components.
+    morphologies : `torch.Tensor`, (value,)
         Morphologies in the model PSF.
-    images, weights : `torch.Tensor`, (parent, band, y, x)
-        Pixels and inverse variances.
-    start : `torch.Tensor`, (parent, slot, band)
-        Where to start.
+    start : `Iterate`, (component, band)
+        Where to start; the momentum is that of each parent.
+    convolver, envelope : `BandConvolver`
+        Take the model PSF to each band, and the same with the kernels'
+        absolute values.
+    n_steps : `int`
+        Steps of the descent. One is exact for a component alone.
 
     Returns
     -------
-    spectra : `torch.Tensor`, (parent, slot, band)
+    spectra : `Iterate`, (component, band)
         The spectra; zero in a band where none of the component's pixels has
         any weight.
     """
-    grams, targets = [], []
-    for band, templates in enumerate(convolver.each_band(morphologies)):
-        template = templates.flatten(2)
-        weighted = template * weights[:, band].flatten(1)[:, None]
-        grams.append(weighted @ template.transpose(1, 2))
-        targets.append((weighted @ images[:, band].flatten(1)[..., None])[..., 0])
-    solution = _non_negative_solution(torch.stack(grams, 1), torch.stack(targets, 1), start.transpose(1, 2))
-    return solution.transpose(1, 2)
+    weights = batch.fit_weights
+
+    def gradient(spectra: Tensor) -> Tensor:
+        seen = convolver.forward(from_rows(stamps.render(morphologies, spectra), batch.images))
+        return stamps.project(morphologies, to_rows(convolver.adjoint(weights * (seen - batch.images))))
+
+    # The separable surrogate of morphologies._curvature, now for the spectra.
+    noise = torch.where(batch.depth > 0, batch.depth.rsqrt(), 0.0)
+    trial = start.now + noise[batch.owner]
+    seen = envelope.forward(from_rows(stamps.render(morphologies, trial), batch.images))
+    back = stamps.project(morphologies, to_rows(envelope.adjoint(weights * seen)))
+    curvature = torch.where(trial > 0, back / trial, 0.0)
+    now, ahead = (torch.where(curvature > 0, spectra, 0.0) for spectra in (start.now, start.ahead))
+    begin = Iterate(now, ahead, start.momentum)
+    return descend(begin, batch.owner, curvature, gradient, lambda s: s.clamp(min=0), n_steps)

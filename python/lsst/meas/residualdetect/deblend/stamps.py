@@ -13,98 +13,189 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Between the pixels of a box and stamps centred on a peak."""
+"""Morphologies as stamps centred on a peak, each as large as it needs to be.
+
+All stamps of a batch lie in one vector, ring by ring and within a ring place
+by place, the largest stamps first: whatever is done to a ring is done to all
+stamps that have it at once, and nothing is stored twice or padded.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from .monotonic import half_turn, make_monotonic, ring_offsets
+from .monotonic import half_turn, ring_offsets
 
-__all__ = ["PeakStamps"]
+__all__ = ["Stamps", "from_rows", "make_stamps", "to_rows"]
 
 
-class PeakStamps:
-    """Where the pixels of each source's box lie in its stamp, and back.
+@dataclass(frozen=True, eq=False)
+class Stamps:
+    """Which pixels each stamp covers.
 
     Parameters
     ----------
-    peaks : `torch.Tensor`, (n, 2), int64
-        Pixel (y, x) of each source's peak in its box.
-    shape : `tuple` [`int`, `int`]
-        Height and width of the boxes.
-    max_radius : `int`
-        Radius of the largest stamp; pixels further out are zero in every
-        box that comes back.
+    counts : `tuple` [`int`]
+        Number of stamps that have ring 0, 1, ...
+    rank : `torch.Tensor`, (stamp,), int64
+        Place of each stamp in the order of falling radius, which is also
+        the place of its peak in the vector.
+    radius : `torch.Tensor`, (stamp,), int64
+        Last ring of each.
+    stamp : `torch.Tensor`, (value,), int64
+        Stamp that a value of the vector belongs to.
+    place : `torch.Tensor`, (value,), int64
+        Its place in ring order.
+    pixel : `torch.Tensor`, (value,), int64
+        Pixel that it covers, in the flattened (parent, y, x); 0 off the box.
+    inside : `torch.Tensor`, (value,), bool
+        Whether it is in the box.
+    free : `torch.Tensor`, (value,), bool
+        Whether it is on the support, and may have light.
     """
 
-    def __init__(self, peaks: Tensor, shape: tuple[int, int], max_radius: int) -> None:
-        height, width = shape
-        last = torch.tensor([height - 1, width - 1], device=peaks.device)
-        radius = min(max_radius, int(torch.maximum(peaks, last - peaks).max()))
-        offsets = ring_offsets(radius).to(peaks.device)
+    counts: tuple[int, ...]
+    rank: Tensor
+    radius: Tensor
+    stamp: Tensor
+    place: Tensor
+    pixel: Tensor
+    inside: Tensor
+    free: Tensor
+    _by_pixel: tuple[Tensor, Tensor, Tensor]
+    _by_stamp: tuple[Tensor, Tensor, Tensor]
 
-        self._half_turn = half_turn(radius).to(peaks.device)
+    def __len__(self) -> int:
+        return len(self.rank)
 
-        y, x = (peaks[:, None, :] + offsets).unbind(-1)
-        outside = (y < 0) | (y >= height) | (x < 0) | (x >= width)
-        self._to_stamps = (y * width + x).masked_fill_(outside, height * width)
-
-        place = torch.empty(2 * radius + 1, 2 * radius + 1, dtype=torch.int64, device=peaks.device)
-        place[offsets[:, 0] + radius, offsets[:, 1] + radius] = torch.arange(
-            len(offsets), device=peaks.device
-        )
-        rows = torch.arange(height, device=peaks.device) - peaks[:, :1]
-        columns = torch.arange(width, device=peaks.device) - peaks[:, 1:]
-        self._to_boxes = place[
-            (rows.clamp(-radius, radius) + radius)[:, :, None],
-            (columns.clamp(-radius, radius) + radius)[:, None, :],
-        ]
-        outside = (rows.abs() > radius)[:, :, None] | (columns.abs() > radius)[:, None, :]
-        self._to_boxes = self._to_boxes.masked_fill_(outside, len(offsets)).flatten(1)
-
-    def select(self, index: Tensor) -> PeakStamps:
-        """The same for some of the sources."""
-        some = object.__new__(PeakStamps)
-        some._to_stamps = self._to_stamps[index]
-        some._to_boxes = self._to_boxes[index]
-        some._half_turn = self._half_turn
-        return some
-
-    def to_stamps(self, boxes: Tensor, outside: float) -> Tensor:
-        """Boxes (n, pixel) to stamps (ring pixel, n); ``outside`` is given to
-        what lies off the box.
+    def render(self, values: Tensor, spectra: Tensor) -> Tensor:
+        """Sum of all stamps times their spectra (stamp, band), at every
+        pixel: (pixel, band).
         """
-        padded = torch.nn.functional.pad(boxes, (0, 1), value=outside)
-        return padded.gather(1, self._to_stamps).t().contiguous()
+        order, stamp, starts = self._by_pixel
+        return embedding_bag(stamp, spectra, starts, mode="sum", per_sample_weights=values[order])
 
-    def to_boxes(self, stamps: Tensor) -> Tensor:
-        """Stamps (ring pixel, n) to boxes (n, pixel), zero off the stamp."""
-        padded = torch.nn.functional.pad(stamps.t(), (0, 1))
-        return padded.gather(1, self._to_boxes)
+    def project(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Scalar products of each stamp with each band of ``rows`` (pixel,
+        band): (stamp, band). Transpose of `render` in the spectra.
+        """
+        order, pixel, starts = self._by_stamp
+        return embedding_bag(pixel, rows, starts, mode="sum", per_sample_weights=values[order])
 
-    def opposite(self, stamps: Tensor) -> Tensor:
-        """Stamps (ring pixel, n) turned by half a turn about the peak."""
-        return stamps[self._half_turn]
+    def weigh(self, rows: Tensor, spectra: Tensor) -> Tensor:
+        """Sum over bands of ``rows`` (pixel, band) times the spectra (stamp,
+        band) at every pixel of a stamp: (value,). Transpose of `render` in
+        the values.
+        """
+        return (rows.index_select(0, self.pixel) * spectra.index_select(0, self.stamp)).sum(1)
 
-    def project(self, boxes: Tensor, support: Tensor) -> Tensor:
-        """Make morphologies non-negative, monotonic, and zero off a support.
+    def opposite(self, values: Tensor) -> Tensor:
+        """The stamps turned by half a turn about their peaks."""
+        return values[self._find(half_turn(len(self.counts) - 1).to(self.place.device)[self.place])]
 
-        Pixels off the support do not stop a ray: beyond a gap the bound goes
-        on where it was.
+    def extent(self, values: Tensor) -> Tensor:
+        """Last ring on which each stamp has light: (stamp,), int64."""
+        ring = torch.where(values > 0, _ring(self.place), 0)
+        return torch.zeros_like(self.radius).scatter_reduce_(0, self.stamp, ring, "amax")
+
+    def move(self, values: Tensor, source: Stamps, members: Tensor) -> Tensor:
+        """Values of other stamps brought to these ones, zero on new rings.
 
         Parameters
         ----------
-        boxes : `torch.Tensor`, (n, pixel)
-            Morphologies.
-        support : `torch.Tensor`, (n, pixel), bool
-            Where there may be light; true at every peak.
-
-        Returns
-        -------
-        boxes : `torch.Tensor`, (n, pixel)
-            New morphologies.
+        values : `torch.Tensor`, (value of ``source``,)
+            What to bring.
+        source : `Stamps`
+            The other stamps.
+        members : `torch.Tensor`, (stamp,), int64
+            Which of them these ones were.
         """
-        free = torch.where(support, boxes.clamp(min=0), torch.inf)
-        return self.to_boxes(make_monotonic(self.to_stamps(free, torch.inf))).where(support, 0.0)
+        stamp = members[self.stamp]
+        known = _ring(self.place) <= source.radius[stamp]
+        place = torch.where(known, self.place, 0)
+        return torch.where(known, values[source._find(place, stamp)], 0)
+
+    def _find(self, place: Tensor, stamp: Tensor | None = None) -> Tensor:
+        """Where in the vector a place of a stamp is."""
+        counts = torch.tensor(self.counts, device=place.device)
+        ring = torch.arange(len(counts), device=place.device)
+        sizes = counts * (8 * ring).clamp(min=1)
+        ring_of = _ring(place)
+        first = (2 * ring_of - 1).clamp(min=0) ** 2
+        start = (sizes.cumsum(0) - sizes)[ring_of] + (place - first) * counts[ring_of]
+        return start + self.rank[self.stamp if stamp is None else stamp]
+
+
+def _ring(place: Tensor) -> Tensor:
+    """Ring of a place in ring order."""
+    return ((place.double().sqrt() + 1) / 2).long()
+
+
+def to_rows(cube: Tensor) -> Tensor:
+    """Pixels of (parent, band, y, x) as (pixel, band)."""
+    return cube.permute(0, 2, 3, 1).reshape(-1, cube.shape[1])
+
+
+def from_rows(rows: Tensor, like: Tensor) -> Tensor:
+    """The opposite of `to_rows`, with the shape of ``like``."""
+    n_parents, n_bands, height, width = like.shape
+    return rows.reshape(n_parents, height * width, n_bands).transpose(1, 2).reshape(like.shape)
+
+
+def _bags(order: Tensor, key: Tensor, value: Tensor, n_bags: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What embedding_bag needs to sum by ``key``."""
+    order = order[torch.argsort(key[order], stable=True)]
+    starts = torch.searchsorted(key[order], torch.arange(n_bags, device=key.device))
+    return order.int(), value[order].int(), starts.int()
+
+
+def make_stamps(peaks: Tensor, parents: Tensor, support: Tensor, radius: Tensor) -> Stamps:
+    """Stamps of given sizes.
+
+    Parameters
+    ----------
+    peaks : `torch.Tensor`, (stamp, 2), int64
+        Pixel (y, x) of each peak in the box of its parent.
+    parents : `torch.Tensor`, (stamp,), int64
+        The parent of each.
+    support : `torch.Tensor`, (parent, y, x), bool
+        Where there may be light.
+    radius : `torch.Tensor`, (stamp,), int64
+        Last ring of each.
+
+    Returns
+    -------
+    stamps : `Stamps`
+        The stamps, empty of values.
+    """
+    device = peaks.device
+    order = torch.argsort(radius, descending=True, stable=True)
+    largest = int(radius.max())
+    counts = (radius >= torch.arange(largest + 1, device=device)[:, None]).sum(1)
+    offsets = ring_offsets(largest).to(device)
+    n_there = counts[offsets.abs().amax(1)]
+    place = torch.repeat_interleave(n_there)
+    stamp = order[torch.arange(len(place), device=device) - (n_there.cumsum(0) - n_there)[place]]
+
+    _, height, width = support.shape
+    y, x = (peaks[stamp] + offsets[place]).unbind(1)
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    pixel = torch.where(inside, (parents[stamp] * height + y) * width + x, 0)
+    free = inside & support.flatten()[pixel]
+    lit = free.nonzero()[:, 0]
+    return Stamps(
+        tuple(counts.tolist()),
+        torch.argsort(order),
+        radius,
+        stamp,
+        place,
+        pixel,
+        inside,
+        free,
+        _bags(lit, pixel, stamp, support.numel()),
+        _bags(lit, stamp, pixel, len(radius)),
+    )
