@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,9 +25,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from lsst.daf.butler import Butler
 
 from conftest import HIDDEN, make_blend, make_scene
+from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.data_models import DataModelError
 from lsst.meas.residualdetect.data_models.array.repository import (
@@ -139,6 +142,29 @@ def test_evaluation_knows_what_was_found(run):
 def test_without_truth_there_is_no_table_of_sources(run):
     assert not run.has("evaluation_sources_residual", patch=1)
     assert set(run.get("evaluation_peaks_residual", patch=1)["class"]) == {"unlabelled"}
+
+
+def test_a_report_can_be_made_with_and_without_truth(run, tmp_path):
+    mixed = CliRunner().invoke(main, ["report", str(run.repo), "out", "--out", str(tmp_path / "r.html")])
+    assert mixed.exit_code == 0, mixed.output
+    assert json.loads((tmp_path / "summary.json").read_text())["n_recovered"] == 1
+    first = CliRunner().invoke(
+        main, ["report", str(run.repo), "out", "--iteration", "1", "--out", str(tmp_path / "r.html")]
+    )
+    assert first.exit_code == 0, first.output
+
+
+def test_a_report_of_real_data_says_what_was_found(tmp_path):
+    repo = tmp_path / "repo"
+    ingest_scenes(create_repository(repo), [make_blend(2, with_truth=False)])
+    done = pipetask(repo, f"{PIPELINE}#firstIteration")
+    assert done.returncode == 0, done.stderr
+    result = CliRunner().invoke(main, ["report", str(repo), "out", "--out", str(tmp_path / "r.html")])
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["n_truth"] is None
+    assert summary["n_new_peaks"] == 1
+    assert summary["chi2_after"] < summary["chi2_before"]
 
 
 def test_every_candidate_is_kept_and_the_peaks_are_named(run):

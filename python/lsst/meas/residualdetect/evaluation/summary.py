@@ -125,7 +125,10 @@ def _truth_figures(evaluations: Sequence[Evaluation], options: EvaluationOptions
 
 # What a run on real data has no answer to; null in JSON.
 _UNKNOWN = dict.fromkeys(
-    ("n_truth", "n_unrecognized", "n_recovered", "n_spurious", "n_shreds", "recovery", "purity")
+    (
+        *("n_truth", "n_unrecognized", "n_right", "n_recovered", "n_spurious", "n_shreds"),
+        *("recovery", "purity"),
+    )
 )
 
 
