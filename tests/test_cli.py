@@ -145,6 +145,29 @@ def test_debug_shows_the_traceback(tmp_path):
     assert isinstance(result.exception, ValueError)
 
 
+def test_deblend_does_not_replace_what_it_reads(blend):
+    before = blend.read_bytes()
+    result = invoke("deblend", blend, "--out", blend.parent)
+    assert result.exit_code == 2
+    assert "would replace" in result.output
+    assert blend.read_bytes() == before
+
+
+def test_detect_says_so_where_there_is_nothing_to_look_at(blend, tmp_path):
+    content = read_scene_file(blend)
+    dark = replace(content.scene, images=np.full_like(content.scene.images, np.nan))
+    write_scene_file(tmp_path / "dark.npz", SceneFile(dark))
+    result = invoke("detect", tmp_path / "dark.npz", "--out", tmp_path / "new.csv")
+    assert result.exit_code == 0
+    assert "dark.npz: every pixel of every band is masked" in result.output
+
+
+def test_an_output_without_a_folder_is_refused_before_any_work(blend, tmp_path):
+    result = invoke("detect", blend, "--out", tmp_path / "no" / "new.csv")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.output
+
+
 def test_files_of_one_name_are_refused(blend, tmp_path):
     (tmp_path / "other").mkdir()
     other = tmp_path / "other" / "blend.npz"

@@ -100,7 +100,7 @@ def test_a_missing_file_and_a_single_array_are_named(tmp_path):
         read_scene_file(tmp_path / "none.npz")
     np.save(tmp_path / "array.npy", np.ones(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    with pytest.raises(SceneError, match="array.npz: is a single array"):
+    with pytest.raises(SceneError, match="array.npz: is no .npz archive"):
         read_scene_file(tmp_path / "array.npz")
 
 

@@ -134,10 +134,11 @@ def read_scene_file(path: str | os.PathLike[str], *, pixel_scale_arcsec: float |
     """
     path = Path(path)
     try:
-        stored = np.load(path, allow_pickle=False)
-        if not isinstance(stored, np.lib.npyio.NpzFile):
-            raise SceneError("is a single array, not an .npz archive")
-        with stored:
+        if not path.exists():
+            raise FileNotFoundError(path)
+        if not zipfile.is_zipfile(path):
+            raise SceneError("is no .npz archive, or a truncated one")
+        with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         if pixel_scale_arcsec is not None:
             arrays["pixel_scale_arcsec"] = np.array(pixel_scale_arcsec)

@@ -27,7 +27,15 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["check_folder", "check_stems", "console", "pipeline_path", "progress_bar", "scene_paths"]
+__all__ = [
+    "check_folder",
+    "check_parent",
+    "check_stems",
+    "console",
+    "pipeline_path",
+    "progress_bar",
+    "scene_paths",
+]
 
 console = Console(stderr=True, highlight=False)
 
@@ -57,6 +65,12 @@ def check_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise click.UsageError(f"{path} is a file; expected a folder")
     path.mkdir(parents=True, exist_ok=True)
+
+
+def check_parent(path: Path) -> None:
+    """Refuse, before any work is done, a file whose folder is not there."""
+    if not path.absolute().parent.is_dir():
+        raise click.UsageError(f"{path.parent} is no folder, so {path} cannot be written")
 
 
 def check_stems(scenes: tuple[Path, ...]) -> None:

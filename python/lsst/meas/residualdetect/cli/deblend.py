@@ -58,6 +58,9 @@ def deblend(scenes: tuple[Path, ...], out: Path, engine: str) -> None:
 
     check_stems(scenes)
     check_folder(out)
+    replaced = [path for path in scenes if path.resolve() == (out / f"{path.stem}.npz").resolve()]
+    if replaced:
+        raise click.UsageError(f"--out {out} would replace {replaced[0]}; choose another folder")
     with progress_bar("Deblending scenes", len(scenes)) as progress:
         for path in scenes:
             content = read_scene_file(path)

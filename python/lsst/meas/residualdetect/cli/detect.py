@@ -23,7 +23,7 @@ from pathlib import Path
 import click
 
 from ..detectors import detector_names
-from .common import check_stems, progress_bar, scene_paths
+from .common import check_parent, check_stems, progress_bar, scene_paths
 
 __all__ = ["detect"]
 
@@ -68,6 +68,7 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
     from .scenes import detections_of
 
     check_stems(scenes)
+    check_parent(out)
     finder = load_detector(detector)
     limit = finder.default_threshold if threshold is None else threshold
     rows = []
@@ -75,6 +76,8 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
         for path in scenes:
             content = read_scene_file(path)
             scene = content.scene
+            if scene.bad().all():
+                click.echo(f"{path}: every pixel of every band is masked", err=True)
             detections = detections_of(content, path)
             model = content.model
             if model is None:

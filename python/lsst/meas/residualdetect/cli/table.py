@@ -31,12 +31,14 @@ __all__ = ["print_summary"]
 _ROWS = (
     ("true sources", "n_truth"),
     ("peaks of ordinary detection", "n_peaks"),
-    ("unrecognised sources", "n_unrecognized"),
+    ("sources to find (unrecognised)", "n_unrecognized"),
+    ("  of these in single-peak parents", "n_unrecognized_single_peak"),
+    ("  recovered", "n_recovered"),
     ("new peaks", "n_new_peaks"),
     ("  right", "n_right"),
     ("  shreds", "n_shreds"),
     ("  spurious", "n_spurious"),
-    ("unrecognised sources recovered", "n_recovered"),
+    ("  right but faint, not counted", "n_right_faint"),
     ("recovery", "recovery"),
     ("purity", "purity"),
     ("reduced chi-square before", "chi2_before"),
@@ -57,7 +59,7 @@ def print_summary(summary: Mapping[str, Any], usage: Mapping[str, Usage], detect
     figures.add_column("figure")
     figures.add_column("value", justify="right")
     for label, key in _ROWS:
-        figures.add_row(label, _text(summary[key]))
+        figures.add_row(label, _text(summary.get(key)))
     console.print(figures)
     tasks = Table(title="Tasks")
     tasks.add_column("task")

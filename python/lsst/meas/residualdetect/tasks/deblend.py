@@ -247,7 +247,7 @@ class DeblendTask(pipe_base.PipelineTask):
         self.metadata["n_fitted"] = len(fitted)
         self.metadata["n_failed"] = sum(bool(parent.failure) for parent in models)
         self.log.info(
-            "%s: fitted %d of %d parents, %d without a model",
+            "%s: fitted %d of %d parents; %d parents in all have no model",
             scene.name,
             len(fitted),
             len(detections),

@@ -173,10 +173,7 @@ class EvaluateTask(pipe_base.PipelineTask):
         if evaluation.truth is not None:
             butlerQC.put(evaluation.truth, outputRefs.sources)
         summary = summarise([evaluation])
-        self.log.info(
-            "%s: %s new peaks, %s of %s unrecognised sources recovered",
-            scene.name,
-            summary["n_new_peaks"],
-            summary["n_recovered"],
-            summary["n_unrecognized"],
-        )
+        outcome = "no truth to compare with"
+        if evaluation.truth is not None:
+            outcome = f"{summary['n_recovered']} of {summary['n_unrecognized']} sources to find recovered"
+        self.log.info("%s: %d new peaks so far, %s", scene.name, summary["n_new_peaks"], outcome)

@@ -209,7 +209,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.metadata["n_new_peaks"] = n_new
         self.metadata["n_changed_parents"] = changed
         self.log.info(
-            "%d of %d candidates of %s reach %g: %d new peaks in %d of %d parents",
+            "%s: %d of %d candidates of %s reach %g; without those near a known peak "
+            "%d new peaks in %d of %d parents",
+            scene.name,
             sum(candidate.score >= threshold for candidate in candidates),
             len(candidates),
             self.config.detector,

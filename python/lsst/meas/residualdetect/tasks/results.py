@@ -59,7 +59,9 @@ def last_iteration(butler: Butler, collection: str) -> str:
     }
     written = [suffix for suffix in suffixes if _refs(butler, prefix + suffix, collection)]
     if not written:
-        raise RunError(f"collection {collection!r} holds no evaluation; run the evaluate task")
+        raise RunError(
+            f"collection {collection!r} holds no evaluation: evaluate was not run, or every patch was skipped"
+        )
     # _residual, _residual2, ..., _residual10
     return max(written, key=lambda suffix: (len(suffix), suffix))
 
@@ -81,9 +83,12 @@ def read_results(butler: Butler, collection: str, suffix: str) -> Iterator[tuple
     result, evaluation : `PatchResult`, `Evaluation`
         What was put in and came out, and how it holds against the truth.
     """
+    refs = _refs(butler, f"evaluation_parents{suffix}", collection)
+    if not refs:
+        raise RunError(f"collection {collection!r} holds no evaluation of {suffix!r}")
     data_model = load_data_model("array")
     options = _evaluation_options(butler, collection, suffix)
-    for ref in _refs(butler, f"evaluation_parents{suffix}", collection):
+    for ref in refs:
         where = ref.dataId
         model = butler.get(f"object_scarlet_models{suffix}", where, collections=collection)
         coadds = {
