@@ -201,7 +201,9 @@ def score_figure(scores: npt.NDArray[np.float64], names: npt.NDArray[np.str_]) -
             wide = low > 0 and high > 10 * low
             if wide:
                 axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter("")
             axes.hist(
                 [scores[finite & (names == kind)] for kind in kinds],
                 bins=list(
