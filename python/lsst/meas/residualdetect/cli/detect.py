@@ -30,7 +30,7 @@ __all__ = ["detect"]
 _COLUMNS = ("scene", "y", "x", "score", "area", "parent")
 
 
-@click.command()
+@click.command(short_help="Find what the deblender missed in scene files.")
 @scene_paths
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV table to write."
