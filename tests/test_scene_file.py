@@ -110,7 +110,7 @@ def test_writing_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def broken(target, **arrays):
-        target.write_bytes(b"half")
+        target.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez_compressed", broken)

@@ -27,7 +27,10 @@ from scipy.spatial import cKDTree
 from .footprint import Detections, Footprint, Parent, Peak
 from .scene import Scene
 
-__all__ = ["Candidate", "add_candidates"]
+__all__ = ["DEFAULT_MIN_DISTANCE_PIX", "Candidate", "add_candidates"]
+
+# Nearer to a peak, a candidate is taken for a flaw of that peak's model.
+DEFAULT_MIN_DISTANCE_PIX = 1.5
 
 Box = tuple[slice, slice]
 
@@ -101,8 +104,8 @@ def _box_inside(footprint: Footprint, centre: tuple[int, int], scene: Scene) -> 
         return pixel
     rows, columns = _moved(footprint.bbox, (-scene.origin[0], -scene.origin[1]))
     inside = (
-        slice(min(max(rows.start, 0), centre[0]), max(min(rows.stop, scene.shape[0]), centre[0] + 1)),
-        slice(min(max(columns.start, 0), centre[1]), max(min(columns.stop, scene.shape[1]), centre[1] + 1)),
+        slice(max(rows.start, 0), min(rows.stop, scene.shape[0])),
+        slice(max(columns.start, 0), min(columns.stop, scene.shape[1])),
     )
     return _union(inside, pixel)
 
@@ -113,6 +116,7 @@ def add_candidates(
     scene: Scene,
     *,
     iteration: int = 1,
+    min_score: float = float("-inf"),
     min_distance_pix: float = 0.0,
 ) -> Detections:
     """Append candidates to a detection catalogue as peaks.
@@ -133,6 +137,8 @@ def add_candidates(
         Gives the extent of the patch.
     iteration : `int`, optional
         Number written into the new peaks, at least 1.
+    min_score : `float`, optional
+        Candidates of a lower score are dropped.
     min_distance_pix : `float`, optional
         Candidates nearer than this to a peak, old or just added, are dropped.
 
@@ -148,8 +154,8 @@ def add_candidates(
     grown: dict[int, tuple[slice, slice]] = {}
     next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
     next_parent = max((parent.id for parent in parents), default=0) + 1
-    inside = [candidate for candidate in candidates if _is_inside(candidate, scene)]
-    for candidate in _apart(inside, detections.peaks, min_distance_pix):
+    usable = [c for c in candidates if c.score >= min_score and _is_inside(c, scene)]
+    for candidate in _apart(usable, detections.peaks, min_distance_pix):
         y, x = round(candidate.y) - scene.origin[0], round(candidate.x) - scene.origin[1]
         peak = Peak(next_peak, candidate.y, candidate.x, candidate.bands, iteration, candidate.score)
         next_peak += 1

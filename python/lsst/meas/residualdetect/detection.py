@@ -75,15 +75,6 @@ class DetectionOptions:
             )
 
 
-def _psf_sigma_pix(psf: Array) -> float:
-    """Standard deviation of the Gaussian with the PSF's effective area.
-
-    The effective area 1 / sum(p^2) is 4 pi sigma^2 for a Gaussian; unlike
-    second moments it does not depend on noisy wings.
-    """
-    return float(np.sqrt(1 / (4 * np.pi * (psf**2).sum())))
-
-
 def _smooth(image: Array, variance: Array, good: npt.NDArray[np.bool_], psf: Array) -> tuple[Array, Array]:
     """An image filtered with its PSF, and the same in units of its noise.
 
@@ -143,10 +134,11 @@ def _detect_bands(
     detected = np.zeros(scene.shape, dtype=bool)
     peaks = {}
     good = ~scene.bad(options.bad_planes)
+    grow_pix = options.grow_sigma * scene.psf_sigmas_pix
     for index, band in enumerate(scene.bands):
         smooth, snr = _smooth(scene.images[index], scene.variance[index], good[index], scene.psfs[index])
         above = snr > options.threshold
-        detected |= _grow(above, options.grow_sigma * _psf_sigma_pix(scene.psfs[index]))
+        detected |= _grow(above, grow_pix[index])
         peaks[band] = _local_maxima(smooth, above)
     first = [band for band in options.band_priority if band in peaks]
     return detected, [(band, peaks[band]) for band in first + [b for b in peaks if b not in first]]
@@ -236,7 +228,7 @@ def detections_at(
     alone = np.zeros(scene.shape, dtype=bool)
     alone[y, x] = labels[y, x] <= 0
     if alone.any():
-        radius = options.grow_sigma * max(_psf_sigma_pix(psf) for psf in scene.psfs)
+        radius = options.grow_sigma * scene.psf_sigmas_pix.max()
         extra, _ = ndimage.label(_grow(alone, radius) & (labels <= 0), structure=_EIGHT_NEIGHBOURS)
         labels = np.where(extra > 0, extra + labels.max(), labels)
     return Detections.from_labels(

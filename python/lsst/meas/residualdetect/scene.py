@@ -177,6 +177,18 @@ class Scene:
         """Height and width in pixels."""
         return self.images.shape[1], self.images.shape[2]
 
+    @property
+    def psf_sigmas_pix(self) -> npt.NDArray[np.float64]:
+        """Standard deviation of the Gaussian with each PSF's noise-equivalent
+        area: (band,), float64.
+
+        The area is 1 / sum(psf^2), which is 4 pi sigma^2 for a Gaussian (King
+        1983, PASP 95, 163); unlike second moments it does not depend on noisy
+        wings.
+        """
+        areas = 1 / np.square(self.psfs, dtype=np.float64).sum(axis=(1, 2))
+        return np.sqrt(areas / (4 * np.pi))
+
     def bad(self, planes: Sequence[str] = DEFAULT_BAD_PLANES) -> npt.NDArray[np.bool_]:
         """Pixels that must not be used.
 

@@ -28,8 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .scene import MASK_PLANES, Array, Scene, SceneError
+from .whole_file import whole_file
 
-__all__ = ["SceneFile", "read_scene_file", "write_scene_file"]
+__all__ = ["SceneFile", "missing_truth_fields", "read_scene_file", "write_scene_file"]
 
 _REQUIRED = ("images", "variance", "psfs", "bands")
 
@@ -64,9 +65,14 @@ def _check_shape(what: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> 
         raise SceneError(f"{what} has shape {array.shape}; expected {shape}")
 
 
-def _truth(table: npt.NDArray[Any], bands: tuple[str, ...]) -> npt.NDArray[Any]:
+def missing_truth_fields(table: npt.NDArray[Any], bands: tuple[str, ...]) -> list[str]:
+    """What a truth table of these bands must have and this one lacks."""
     needed = ["id", "y", "x", *(f"flux_{band}" for band in bands)]
-    missing = [name for name in needed if name not in (table.dtype.names or ())]
+    return [name for name in needed if name not in (table.dtype.names or ())]
+
+
+def _truth(table: npt.NDArray[Any], bands: tuple[str, ...]) -> npt.NDArray[Any]:
+    missing = missing_truth_fields(table, bands)
     if missing:
         raise SceneError(f"truth lacks the fields {missing}; it has {list(table.dtype.names or ())}")
     return table
@@ -178,9 +184,5 @@ def write_scene_file(path: str | os.PathLike[str], content: SceneFile) -> None:
         value = getattr(content, key)
         if value is not None:
             arrays[key] = value
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]

@@ -125,6 +125,26 @@ class SceneModel:
         """All sources, parent by parent."""
         return tuple(source for parent in self.parents for source in parent.sources)
 
+    def peak_fluxes(self, peak_ids: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Deblended flux of each peak, its components summed.
+
+        Parameters
+        ----------
+        peak_ids : `~collections.abc.Sequence` [`int`]
+            Ids of peaks; -1 for none.
+
+        Returns
+        -------
+        fluxes : `numpy.ndarray`, (n, band), float64
+            In image units; NaN where there is no model.
+        """
+        by_peak: dict[int, npt.NDArray[np.float64]] = {}
+        for source in self.sources:
+            by_peak[source.peak_id] = by_peak.get(source.peak_id, 0.0) + source.flux.astype(np.float64)
+        unknown = np.full(len(self.bands), np.nan)
+        rows = [by_peak.get(int(peak_id), unknown) for peak_id in peak_ids]
+        return np.array(rows, dtype=np.float64).reshape(len(peak_ids), len(self.bands))
+
     def select_bands(self, bands: Sequence[str]) -> SceneModel:
         """The same sources in some of the bands, in the order given.
 

@@ -60,11 +60,11 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
       residualdetect detect blend.npz --out new.csv
       residualdetect detect deblended/*.npz --out new.csv --threshold 8
     """
-    from ..candidates import add_candidates
+    from ..candidates import DEFAULT_MIN_DISTANCE_PIX, add_candidates
     from ..deblend import deblend
     from ..detectors import load_detector
     from ..scene_file import read_scene_file
-    from ..tasks.residual_detection import ResidualDetectionConfig
+    from ..whole_file import whole_file
     from .scenes import detections_of
 
     check_stems(scenes)
@@ -82,10 +82,10 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
             model = content.model
             if model is None:
                 model = deblend(scene, detections.parents).image(scene)
-            found = [c for c in finder.detect(scene, model) if c.score >= limit]
+            found = finder.detect(scene, model)
             areas = {(c.y, c.x): c.footprint.area for c in found}
             result = add_candidates(
-                detections, found, scene, min_distance_pix=ResidualDetectionConfig.min_distance_pix.default
+                detections, found, scene, min_score=limit, min_distance_pix=DEFAULT_MIN_DISTANCE_PIX
             )
             rows += [
                 (path.stem, peak.y, peak.x, f"{peak.score:.4f}", areas[peak.y, peak.x], parent.id)
@@ -94,8 +94,6 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
                 if peak.from_residual
             ]
             progress(1)
-    temporary = out.with_name(f".{out.name}.part")
-    with temporary.open("w", newline="") as stream:
+    with whole_file(out) as temporary, temporary.open("w", newline="") as stream:
         csv.writer(stream).writerows([_COLUMNS, *rows])
-    temporary.replace(out)
     click.echo(f"{len(rows)} new sources in {len(scenes)} scenes: {out}")

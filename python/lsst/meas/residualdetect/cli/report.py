@@ -49,6 +49,7 @@ def make_report(
     from ..report import write_report
     from ..tasks.results import last_iteration, read_results, run_detector, task_usage
     from ..version import __version__
+    from ..whole_file import whole_file
     from .table import print_summary
 
     with console.status("Making the report"):
@@ -71,9 +72,8 @@ def make_report(
             version=__version__,
             command=command or f"residualdetect report {repo} {collection}",
         )
-        temporary = out.with_name(".summary.json.part")
-        temporary.write_text(summary_json(summary, seconds, detector, __version__))
-        temporary.replace(out.with_name("summary.json"))
+        with whole_file(out.with_name("summary.json")) as temporary:
+            temporary.write_text(summary_json(summary, seconds, detector, __version__))
     print_summary(summary, usage, detector)
     click.echo(f"report: {out}")
 

@@ -35,7 +35,6 @@ from .measures import (
     FWHM_PER_SIGMA,
     brighter_neighbours,
     parent_chi2,
-    peak_fluxes,
     point_source_snr,
     psf_sigma_pix,
 )
@@ -117,11 +116,11 @@ def _truth_table(result: PatchResult, options: EvaluationOptions) -> tuple[Table
             "separation_fwhm": separation[rows] / (FWHM_PER_SIGMA * sigma_pix),
             "flux_ratio": ratio,
             **_flux_columns("flux", result.scene.bands, flux),
-            **_flux_columns("flux_before", result.scene.bands, peak_fluxes(result.model_before, peak_ids)),
+            **_flux_columns("flux_before", result.scene.bands, result.model_before.peak_fluxes(peak_ids)),
             **_flux_columns(
                 "flux_after",
                 result.scene.bands,
-                peak_fluxes(result.model_after, np.where(peak_ids >= 0, peak_ids, new_ids)),
+                result.model_after.peak_fluxes(np.where(peak_ids >= 0, peak_ids, new_ids)),
             ),
         }
     )
@@ -149,7 +148,7 @@ def _peak_table(result: PatchResult, truth: Table | None, target: Integers, labe
             "true_id": true_id,
             "target": (labels.name == PeakClass.RIGHT) & np.isin(labels.source, target),
             "distance_pix": labels.distance_pix,
-            **_flux_columns("flux_after", result.scene.bands, peak_fluxes(result.model_after, ids)),
+            **_flux_columns("flux_after", result.scene.bands, result.model_after.peak_fluxes(ids)),
         }
     )
 

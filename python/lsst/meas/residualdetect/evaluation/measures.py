@@ -32,7 +32,6 @@ __all__ = [
     "brighter_neighbours",
     "core_owner",
     "parent_chi2",
-    "peak_fluxes",
     "point_source_snr",
     "psf_sigma_pix",
 ]
@@ -44,14 +43,8 @@ FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
 def psf_sigma_pix(scene: Scene) -> float:
-    """Standard deviation of the Gaussian with the PSF's noise-equivalent
-    area, median over bands, in pixels.
-
-    The area is 1 / sum(psf^2), which is 4 pi sigma^2 for a Gaussian (King
-    1983, PASP 95, 163).
-    """
-    areas = 1.0 / np.square(scene.psfs, dtype=np.float64).sum(axis=(1, 2))
-    return float(np.sqrt(np.median(areas) / (4.0 * np.pi)))
+    """Standard deviation of the PSF, median over bands, in pixels."""
+    return float(np.sqrt(np.median(scene.psf_sigmas_pix**2)))
 
 
 def point_source_snr(fluxes: Floats, scene: Scene) -> Floats:
@@ -121,29 +114,6 @@ def brighter_neighbours(positions: Floats, flux: Floats) -> tuple[Integers, Floa
         nearest = int(away.argmin())
         neighbour[source], separation[source] = candidates[nearest], away[nearest]
     return neighbour, separation
-
-
-def peak_fluxes(model: SceneModel, peak_ids: Integers) -> Floats:
-    """Deblended flux of each peak, its components summed.
-
-    Parameters
-    ----------
-    model : `SceneModel`
-        Deblended sources.
-    peak_ids : `numpy.ndarray`, (n,)
-        Ids of peaks; -1 for none.
-
-    Returns
-    -------
-    fluxes : `numpy.ndarray`, (n, band), float64
-        In image units; NaN where there is no model.
-    """
-    by_peak: dict[int, Floats] = {}
-    for source in model.sources:
-        by_peak[source.peak_id] = by_peak.get(source.peak_id, 0.0) + source.flux.astype(np.float64)
-    unknown = np.full(len(model.bands), np.nan)
-    rows = [by_peak.get(int(peak_id), unknown) for peak_id in peak_ids]
-    return np.array(rows, dtype=np.float64).reshape(len(peak_ids), len(model.bands))
 
 
 def core_owner(positions: Floats, model: SceneModel, peak_ids: Integers, fraction: float) -> Integers:

@@ -28,6 +28,7 @@ from astropy.table import Table
 
 from ..footprint import Detections, Peak
 from ..scene import Scene
+from ..scene_file import missing_truth_fields
 from ..scene_model import SceneModel
 
 __all__ = ["Evaluation", "EvaluationOptions", "PatchResult", "PeakClass", "TruthClass"]
@@ -110,11 +111,10 @@ class PatchResult:
                     f"but the scene has {list(self.scene.bands)}"
                 )
         if self.truth is not None:
-            names = self.truth.dtype.names or ()
-            needed = ["id", "y", "x", *(f"flux_{band}" for band in self.scene.bands)]
-            missing = [name for name in needed if name not in names]
+            missing = missing_truth_fields(self.truth, self.scene.bands)
             if missing:
-                raise ValueError(f"{self.name}: truth has columns {list(names)}; {missing} are missing")
+                names = list(self.truth.dtype.names or ())
+                raise ValueError(f"{self.name}: truth has columns {names}; {missing} are missing")
 
     @property
     def new_peaks(self) -> tuple[Peak, ...]:

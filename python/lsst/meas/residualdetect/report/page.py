@@ -31,6 +31,7 @@ from ..evaluation.metrics import ratio
 from ..evaluation.pooling import pooled_column, pooled_curve
 from ..evaluation.results import Evaluation, PatchResult, PeakClass, TruthClass
 from ..evaluation.summary import summarise
+from ..whole_file import whole_file
 from .figures import (
     PEAK_COLOURS,
     chi2_figure,
@@ -212,4 +213,5 @@ def write_report(
         share=lambda value: ratio(value, sum(seconds.values())),
         colours=PEAK_COLOURS,
     )
-    Path(path).write_text(page, encoding="utf-8")
+    with whole_file(Path(path)) as temporary:
+        temporary.write_text(page, encoding="utf-8")

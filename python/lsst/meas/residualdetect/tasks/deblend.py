@@ -274,13 +274,9 @@ def object_table(detections: Detections, models: SceneModel) -> Table:
         (image units; NaN without a model), ``deblend_chi2`` (of the parent,
         reduced) and ``deblend_failed``.
     """
-    nothing = np.full(len(models.bands), np.nan, np.float32)
-    fluxes: dict[int, Any] = {}
-    for source in models.sources:
-        fluxes[source.peak_id] = fluxes.get(source.peak_id, 0) + source.flux
     pairs = [(parent, peak) for parent in detections for peak in parent.peaks]
     fits = {parent.parent_id: parent for parent in models}
-    flux = np.array([fluxes.get(peak.id, nothing) for _, peak in pairs]).reshape(-1, len(models.bands))
+    flux = models.peak_fluxes([peak.id for _, peak in pairs]).astype(np.float32)
     columns: dict[str, Any] = {
         "id": np.array([peak.id for _, peak in pairs], np.int64),
         "parent": np.array([parent.id for parent, _ in pairs], np.int64),

@@ -26,7 +26,7 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, ListField, RangeField
 
-from ..candidates import Candidate, add_candidates
+from ..candidates import DEFAULT_MIN_DISTANCE_PIX, Candidate, add_candidates
 from ..data_models import STORAGE_CLASSES, load_data_model
 from ..detectors import detector_names, load_detector
 from ..footprint import Detections
@@ -117,7 +117,7 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
     min_distance_pix = RangeField(
         dtype=float,
         doc="Candidates nearer than this to a peak are taken for a flaw of that peak's model. Pixels.",
-        default=1.5,
+        default=DEFAULT_MIN_DISTANCE_PIX,
         min=0.0,
     )
     bad_mask_planes = ListField[str](
@@ -198,9 +198,10 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         iteration = 1 + max((peak.iteration for peak in detections.peaks), default=0)
         result = add_candidates(
             detections,
-            [candidate for candidate in candidates if candidate.score >= threshold],
+            candidates,
             scene,
             iteration=iteration,
+            min_score=threshold,
             min_distance_pix=self.config.min_distance_pix,
         )
         n_new = len(result.peaks) - len(detections.peaks)
