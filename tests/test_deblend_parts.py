@@ -16,22 +16,20 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import nnls
 from scipy.signal import convolve
 
 from lsst.meas.residualdetect.deblend.batch import Batch
+from lsst.meas.residualdetect.deblend.chi_square import ChiSquare
 from lsst.meas.residualdetect.deblend.convolve import BandConvolver
-from lsst.meas.residualdetect.deblend.descent import Iterate
 from lsst.meas.residualdetect.deblend.monotonic import half_turn, make_monotonic, ring_offsets
-from lsst.meas.residualdetect.deblend.spectra import fit_spectra
+from lsst.meas.residualdetect.deblend.spectra import solve_spectra
 from lsst.meas.residualdetect.deblend.stamps import from_rows, make_stamps, to_rows
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def kernels():
-    return np.random.default_rng(1).normal(size=(3, 11, 9)).astype(np.float32)
+    """Two sets of three bands."""
+    return np.random.default_rng(1).normal(size=(2, 3, 11, 9)).astype(np.float32)
 
 
 def test_ring_order_visits_every_pixel_once_from_the_inside_out():
@@ -154,48 +152,109 @@ def test_light_survives_the_way_to_larger_stamps_and_back(stamps):
 
 
 def test_convolution_agrees_with_scipy(kernels):
-    cube = np.random.default_rng(3).normal(size=(2, 3, 20, 7)).astype(np.float32)
-    result = BandConvolver(kernels, (20, 7), CPU).forward(torch.from_numpy(cube))
-    for parent in range(2):
+    cube = np.random.default_rng(3).normal(size=(4, 3, 20, 7)).astype(np.float32)
+    which = torch.tensor([1, 0, 1, 1])
+    convolver = BandConvolver(kernels, which, (20, 7))
+    result = convolver.forward(torch.from_numpy(cube))
+    for parent in range(4):
         for band in range(3):
-            full = convolve(cube[parent, band], kernels[band], mode="full")
+            full = convolve(cube[parent, band], kernels[which[parent], band], mode="full")
             np.testing.assert_allclose(result[parent, band], full[5:25, 4:11], atol=2e-5)
+    keep = torch.tensor([True, True, False, True])
+    some = convolver.select(keep).forward(torch.from_numpy(cube)[keep])
+    torch.testing.assert_close(some, result[keep])
 
 
 def test_adjoint_is_the_transpose(kernels):
-    convolver = BandConvolver(kernels, (13, 16), CPU)
+    convolver = BandConvolver(kernels, torch.tensor([0, 1]), (13, 16))
     generator = torch.Generator().manual_seed(4)
-    a, b = (torch.randn(3, 13, 16, generator=generator) for _ in range(2))
-    torch.testing.assert_close((convolver.forward(a) * b).sum(), (a * convolver.adjoint(b)).sum())
+    a, b = (torch.randn(2, 3, 13, 16, generator=generator) for _ in range(2))
+    forward, adjoint = (convolver.forward(a) * b).double(), (a * convolver.adjoint(b)).double()
+    assert abs(forward.sum() - adjoint.sum()) < 1e-6 * forward.abs().sum()
 
 
-def test_spectra_agree_with_scipy_and_vanish_without_weight(kernels):
+def test_little_light_comes_back_in_at_the_opposite_edge():
+    # A Moffat profile with beta = 2.5, whose wings are as wide as any PSF's.
+    y, x = np.indices((61, 61)) - 30
+    kernel = ((1 + (y**2 + x**2) / 2.5**2) ** -2.5).astype(np.float32)
+    kernel /= kernel.sum()
+    points = np.zeros((1, 1, 50, 50), np.float32)
+    points[0, 0, 25, 25], points[0, 0, 4, 30] = 100, 1
+    result = BandConvolver(kernel[None, None], torch.tensor([0]), (50, 50)).forward(torch.from_numpy(points))
+    exact = convolve(points[0, 0], kernel, mode="same")
+    assert np.abs(result[0, 0].numpy() - exact).max() < 1e-3 * exact.max()
+
+
+@pytest.fixture
+def chi_square(kernels):
+    """Two parents of three components, one without weight in the last band."""
     rng = np.random.default_rng(5)
-    convolver = BandConvolver(np.abs(kernels), (12, 12), CPU)
     images = torch.from_numpy(30 * rng.normal(size=(2, 3, 12, 12)).astype(np.float32))
     weights = torch.from_numpy(rng.random((2, 3, 12, 12), np.float32))
     weights[1, 2] = 0
     support = torch.ones(2, 12, 12, dtype=torch.bool)
+    support[0, :, :2] = False
     owner = torch.arange(2).repeat_interleave(3)
     pixels = torch.from_numpy(rng.integers(2, 10, (6, 2)))
     depth = weights.flatten(2).median(2).values
-    batch = Batch(images, weights, support, depth, owner, pixels.float(), pixels, torch.zeros(6))
-    stamps = make_stamps(pixels, owner, support, torch.full((6,), 11))
-    morphologies = torch.from_numpy(rng.random(len(stamps.stamp), np.float32) ** 8) * stamps.free
-    spectra = Iterate(torch.zeros(6, 3), torch.zeros(6, 3), torch.ones(2))
-    for _ in range(10):
-        spectra = fit_spectra(batch, stamps, morphologies, spectra, convolver, convolver, 40)
-    templates = torch.stack(
-        [
-            convolver.forward(from_rows(stamps.render(morphologies, alone[:, None].expand(6, 3)), images))
-            for alone in torch.eye(6)
-        ]
+    positive, which = np.abs(kernels), torch.tensor([0, 1])
+    convolver = BandConvolver(positive, which, (12, 12))
+    batch = Batch(
+        images, weights, support, depth, owner, pixels.float(), pixels, torch.zeros(6), convolver, convolver
     )
+    return ChiSquare(batch, make_stamps(pixels, owner, support, torch.full((6,), 11)))
+
+
+@pytest.fixture
+def morphologies(chi_square):
+    rng = np.random.default_rng(6)
+    values = torch.from_numpy(rng.random(len(chi_square.stamps.stamp), np.float32) ** 8)
+    return values * chi_square.stamps.free
+
+
+def _lone_model(chi_square, morphologies, component):
+    """Model of unit flux per peak of one component: (parent, band, y, x)."""
+    spectra = torch.zeros(6, 3)
+    spectra[component] = 1
+    return chi_square.residual(spectra, morphologies) + chi_square.batch.images
+
+
+def test_spectra_agree_with_least_squares_and_vanish_without_weight(chi_square, morphologies):
+    batch = chi_square.batch
+    spectra = solve_spectra(chi_square, morphologies, 6)
     for band in range(3):
         for parent in range(2):
-            root = weights[parent, band].flatten().sqrt().double()
-            mine = owner == parent
-            matrix = (templates[mine, parent, band].flatten(1).double() * root).T
-            expected, _ = nnls(matrix.numpy(), (images[parent, band].flatten() * root).numpy())
-            np.testing.assert_allclose(spectra.now[mine, band], expected, atol=1e-3)
-    assert (spectra.now[owner == 1, 2] == 0).all()
+            root = batch.fit_weights[parent, band].flatten().sqrt().double()
+            mine = (batch.owner == parent).nonzero()[:, 0].tolist()
+            templates = [_lone_model(chi_square, morphologies, k)[parent, band] for k in mine]
+            matrix = torch.stack([template.flatten().double() * root for template in templates], dim=1)
+            expected = np.linalg.lstsq(matrix.numpy(), (batch.images[parent, band].flatten() * root).numpy())[
+                0
+            ]
+            np.testing.assert_allclose(spectra[mine, band], expected.clip(min=0), atol=2e-3)
+    assert (spectra[batch.owner == 1, 2] == 0).all()
+    assert (spectra > 0).any()
+
+
+def test_gradient_agrees_with_automatic_differentiation(chi_square, morphologies):
+    spectra = torch.rand(6, 3, generator=torch.Generator().manual_seed(10), requires_grad=True)
+    values = morphologies.clone().requires_grad_()
+    half = chi_square.value(spectra, values).sum() / 2
+    expected = torch.autograd.grad(half, (spectra, values))
+    free = chi_square.stamps.free
+    with torch.no_grad():
+        of_spectra, of_values = chi_square.gradient(spectra, values)
+    torch.testing.assert_close(of_spectra, expected[0], rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(of_values[free], expected[1][free], rtol=1e-4, atol=1e-2)
+
+
+def test_curvature_bounds_the_second_derivative_of_each_unknown(chi_square, morphologies):
+    # With positive kernels the bound holds without the factors.
+    spectra = 1 + torch.rand(6, 3, generator=torch.Generator().manual_seed(11))
+    of_spectra, of_values = chi_square.curvature(spectra, morphologies)
+    for component in range(6):
+        model = _lone_model(chi_square, morphologies, component)
+        second = (chi_square.batch.fit_weights * model**2).sum((0, 2, 3))
+        assert (of_spectra[component] >= second).all()
+    assert (of_values[~chi_square.stamps.free] == 0).all()
+    assert (of_values[chi_square.stamps.free] > 0).all()

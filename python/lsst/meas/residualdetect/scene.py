@@ -43,6 +43,8 @@ MASK_PLANES: Mapping[str, int] = {
 # What the stack's scarlet deblender leaves out of its fit by default.
 DEFAULT_BAD_PLANES: tuple[str, ...] = ("BAD", "NO_DATA", "SAT", "SUSPECT", "EDGE")
 
+_EVERYWHERE = (slice(None), slice(None))
+
 
 class SceneError(ValueError):
     """Pixels, PSFs or names that do not make a scene; the message says
@@ -189,7 +191,9 @@ class Scene:
         areas = 1 / np.square(self.psfs, dtype=np.float64).sum(axis=(1, 2))
         return np.sqrt(areas / (4 * np.pi))
 
-    def bad(self, planes: Sequence[str] = DEFAULT_BAD_PLANES) -> npt.NDArray[np.bool_]:
+    def bad(
+        self, planes: Sequence[str] = DEFAULT_BAD_PLANES, box: tuple[slice, slice] = _EVERYWHERE
+    ) -> npt.NDArray[np.bool_]:
         """Pixels that must not be used.
 
         Parameters
@@ -197,6 +201,8 @@ class Scene:
         planes : `~collections.abc.Sequence` [`str`], optional
             Names of mask planes; those this scene does not know are ignored,
             as data from different cameras have different ones.
+        box : `tuple` [`slice`, `slice`], optional
+            Array indices (y, x) to look at; all if absent.
 
         Returns
         -------
@@ -207,12 +213,16 @@ class Scene:
         for plane in planes:
             if plane in self.mask_planes:
                 bits |= 1 << self.mask_planes[plane]
-        return (self.mask & np.int32(bits)) != 0
+        return (self.mask[:, *box] & np.int32(bits)) != 0
 
-    def weights(self, planes: Sequence[str] = DEFAULT_BAD_PLANES) -> Array:
-        """Inverse variance, zero at bad pixels: (band, y, x), float32."""
-        weights: Array = np.reciprocal(self.variance)
-        weights[self.bad(planes)] = 0
+    def weights(
+        self, planes: Sequence[str] = DEFAULT_BAD_PLANES, box: tuple[slice, slice] = _EVERYWHERE
+    ) -> Array:
+        """Inverse variance, zero at bad pixels, with `bad`'s parameters:
+        (band, y, x), float32.
+        """
+        weights: Array = np.reciprocal(self.variance[:, *box])
+        weights[self.bad(planes, box)] = 0
         return weights
 
     def select_bands(self, bands: Sequence[str]) -> Scene:

@@ -199,7 +199,8 @@ def difference_kernels(psfs: npt.NDArray[np.floating], sigma_pix: float) -> Arra
     Returns
     -------
     kernels : `numpy.ndarray`, (band, h, w), float32
-        Centred kernels; each sums to its PSF's sum.
+        Centred kernels; each sums to its PSF's sum, and is zero where that
+        is.
     """
     height, width = psfs.shape[1:]
     pad = 3
@@ -209,7 +210,10 @@ def difference_kernels(psfs: npt.NDArray[np.floating], sigma_pix: float) -> Arra
     ratio = fft.rfft2(fft.ifftshift(padded, axes=(1, 2))) / fft.rfft2(fft.ifftshift(model))
     kernels = fft.fftshift(fft.irfft2(ratio, s=shape), axes=(1, 2))
     kernels = kernels[:, pad:-pad, pad:-pad]
-    kernels *= padded.sum(axis=(1, 2), keepdims=True) / kernels.sum(axis=(1, 2), keepdims=True)
+    total = kernels.sum(axis=(1, 2), keepdims=True)
+    kernels *= np.divide(
+        padded.sum(axis=(1, 2), keepdims=True), total, out=np.zeros_like(total), where=total != 0
+    )
     return kernels.astype(np.float32)
 
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +30,18 @@ from torch import Tensor
 
 from ..footprint import Parent, Peak
 from ..scene import Array, Scene
+from .convolve import BandConvolver
 
-__all__ = ["Batch", "Component", "Cutout", "find_fault", "make_batch", "make_cutout"]
+__all__ = [
+    "Batch",
+    "Component",
+    "Cutout",
+    "Field",
+    "find_fault",
+    "footprint_mask",
+    "make_batch",
+    "make_cutout",
+]
 
 
 class Component(IntEnum):
@@ -42,24 +54,50 @@ class Component(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
+class Field:
+    """A scene and what all its parents share.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        The coadds.
+    bad_planes : `tuple` [`str`]
+        Mask planes whose pixels are left out.
+    kernels : `numpy.ndarray`, (band, h, w), float32
+        Difference kernels.
+    """
+
+    scene: Scene
+    bad_planes: tuple[str, ...]
+    kernels: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Cutout:
     """One parent and where to cut it out.
 
     Parameters
     ----------
-    index : `int`
-        Place of the parent in the sequence given to the deblender.
+    index : `tuple` [`int`, `int`]
+        Place of its scene, and its own in the scene, in the sequences given
+        to the deblender.
+    field : `Field`
+        Its scene.
     parent : `Parent`
         The parent.
     box : `tuple` [`slice`, `slice`]
         Box of its footprint in array indices (y, x), inside the scene.
+    weights : `numpy.ndarray`, (band, y, x), float32
+        Inverse variance in the box, zero at bad pixels.
     components : `tuple` [`tuple` [`Peak`, `Component`]]
         What to model it with.
     """
 
-    index: int
+    index: tuple[int, int]
+    field: Field
     parent: Parent
     box: tuple[slice, slice]
+    weights: Array
     components: tuple[tuple[Peak, Component], ...] = ()
 
     @property
@@ -68,24 +106,27 @@ class Cutout:
         return self.box[0].stop - self.box[0].start, self.box[1].stop - self.box[1].start
 
 
-def make_cutout(index: int, parent: Parent, scene: Scene) -> Cutout:
-    """The part of a parent's box that lies inside the scene."""
+def make_cutout(index: tuple[int, int], field: Field, parent: Parent) -> Cutout:
+    """The part of a parent's box that lies inside its scene."""
+    scene = field.scene
     rows, columns = (
         slice(max(extent.start - first, 0), max(min(extent.stop - first, size), 0))
         for extent, first, size in zip(parent.footprint.bbox, scene.origin, scene.shape, strict=True)
     )
-    return Cutout(index, parent, (rows, columns))
+    return Cutout(index, field, parent, (rows, columns), scene.weights(field.bad_planes, (rows, columns)))
 
 
-def find_fault(cutout: Cutout, scene: Scene, weights: Array) -> str:
+def find_fault(cutout: Cutout) -> str:
     """Why a parent cannot be fitted; empty if it can."""
-    parent = cutout.parent
+    parent, scene = cutout.parent, cutout.field.scene
     if not parent.peaks:
         return "no peaks"
+    for band, kernel in zip(scene.bands, cutout.field.kernels, strict=True):
+        if not (np.isfinite(kernel).all() and kernel.any()):
+            return f"no usable PSF in band {band!r}"
     if min(cutout.shape) <= 0:
         return "footprint outside the scene"
-    footprint = _footprint_mask(cutout, scene.origin)
-    if not (weights[:, *cutout.box] * footprint).any():
+    if not (cutout.weights * footprint_mask(cutout)).any():
         return "no good pixels"
     for peak in parent.peaks:
         where = f"peak {peak.id} at (y, x) = ({peak.y:.1f}, {peak.x:.1f})"
@@ -94,17 +135,19 @@ def find_fault(cutout: Cutout, scene: Scene, weights: Array) -> str:
             return f"{where} is outside the scene"
         if not parent.footprint.contains(peak.y, peak.x):
             return f"{where} is outside the footprint"
-        if not weights[:, y, x].any():
+        if not cutout.weights[:, y - cutout.box[0].start, x - cutout.box[1].start].any():
             return f"{where} is on a pixel that is bad in all bands"
     return ""
 
 
-def _footprint_mask(cutout: Cutout, origin: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def footprint_mask(cutout: Cutout) -> npt.NDArray[np.bool_]:
+    """Which pixels of the box belong to the parent."""
     rows, columns = cutout.box
+    first_y, first_x = cutout.field.scene.origin
     return cutout.parent.footprint.to_mask(
         (
-            slice(rows.start + origin[0], rows.stop + origin[0]),
-            slice(columns.start + origin[1], columns.stop + origin[1]),
+            slice(rows.start + first_y, rows.stop + first_y),
+            slice(columns.start + first_x, columns.stop + first_x),
         )
     )
 
@@ -129,6 +172,10 @@ class Batch:
         The pixels nearest to them.
     components : `torch.Tensor`, (component,), int64
         What each is, as `Component`.
+    convolver : `BandConvolver`
+        Takes the model PSF to each band.
+    envelope : `BandConvolver`
+        The same with the kernels' absolute values.
     """
 
     images: Tensor
@@ -139,6 +186,8 @@ class Batch:
     positions: Tensor
     pixels: Tensor
     components: Tensor
+    convolver: BandConvolver
+    envelope: BandConvolver
 
     def __len__(self) -> int:
         return len(self.images)
@@ -156,7 +205,7 @@ class Batch:
         last = torch.tensor(self.shape, device=self.pixels.device) - 1
         return torch.maximum(self.pixels, last - self.pixels).amax(1)
 
-    @property
+    @cached_property
     def fit_weights(self) -> Tensor:
         """Weights, zero off the footprint: (parent, band, y, x)."""
         return self.weights * self.support[:, None]
@@ -174,67 +223,64 @@ class Batch:
             self.positions[members],
             self.pixels[members],
             self.components[members],
+            self.convolver.select(keep),
+            self.envelope.select(keep),
         )
 
 
-def make_batch(
-    scene: Scene,
-    weights: Array,
-    cutouts: Sequence[Cutout],
-    shape: tuple[int, int],
-    device: torch.device,
-) -> Batch:
-    """Cut parents out of a scene.
+def make_batch(cutouts: Sequence[Cutout], device: torch.device) -> Batch:
+    """Cut parents out of their scenes.
 
     Parameters
     ----------
-    scene : `Scene`
-        The coadds.
-    weights : `numpy.ndarray`, (band, y, x), float32
-        Inverse variance, zero at bad pixels.
     cutouts : `~collections.abc.Sequence` [`Cutout`]
-        The parents.
-    shape : `tuple` [`int`, `int`]
-        Box that holds each of them.
+        The parents, of scenes with as many bands and pixels of the PSF.
     device : `torch.device`
         Where the batch goes.
 
     Returns
     -------
     batch : `Batch`
-        The stacked parents.
+        The stacked parents, in boxes that hold each of them.
     """
-    n_bands = len(scene.bands)
+    fields = list(dict.fromkeys(cutout.field for cutout in cutouts))
+    n_bands = len(fields[0].kernels)
+    shape = max(cutout.shape[0] for cutout in cutouts), max(cutout.shape[1] for cutout in cutouts)
     images = np.zeros((len(cutouts), n_bands, *shape), np.float32)
     stacked = np.zeros_like(images)
     support = np.zeros((len(cutouts), *shape), np.bool_)
     depth = np.zeros((len(cutouts), n_bands), np.float32)
-    corners = [
-        (cutout.box[0].start + scene.origin[0], cutout.box[1].start + scene.origin[1]) for cutout in cutouts
-    ]
-    owner = np.repeat(np.arange(len(cutouts)), [len(cutout.components) for cutout in cutouts])
-    components = [component for cutout in cutouts for _, component in cutout.components]
-    peaks = [peak for cutout in cutouts for peak, _ in cutout.components]
-    first = np.array(corners)[owner]
-    positions = np.array([(peak.y, peak.x) for peak in peaks]) - first
-    pixels = np.array([(round(peak.y), round(peak.x)) for peak in peaks]) - first
     for i, cutout in enumerate(cutouts):
         corner = (slice(cutout.shape[0]), slice(cutout.shape[1]))
-        footprint = _footprint_mask(cutout, scene.origin)
-        stacked[i, :, *corner] = weights[:, *cutout.box]
-        images[i, :, *corner] = np.where(weights[:, *cutout.box] > 0, scene.images[:, *cutout.box], 0)
+        footprint = footprint_mask(cutout)
+        stacked[i, :, *corner] = cutout.weights
+        images[i, :, *corner] = np.where(cutout.weights > 0, cutout.field.scene.images[:, *cutout.box], 0)
         support[i, *corner] = footprint
-        for band, values in enumerate(weights[:, *cutout.box]):
+        for band, values in enumerate(cutout.weights):
             good = values[footprint & (values > 0)]
             depth[i, band] = np.median(good) if good.size else 0
-    arrays = (
-        images,
-        stacked,
-        support,
-        depth,
-        owner,
-        positions.astype(np.float32),
-        pixels,
-        np.array(components, np.int64),
+
+    owner = np.repeat(np.arange(len(cutouts)), [len(cutout.components) for cutout in cutouts])
+    first = np.array([np.add([s.start for s in c.box], c.field.scene.origin) for c in cutouts])[owner]
+    peaks = [peak for cutout in cutouts for peak, _ in cutout.components]
+    components = [component for cutout in cutouts for _, component in cutout.components]
+    positions = np.array([(peak.y, peak.x) for peak in peaks]) - first
+    pixels = np.array([(round(peak.y), round(peak.x)) for peak in peaks]) - first
+    kernels = np.stack([field.kernels for field in fields])
+    kernel_set = torch.tensor([fields.index(cutout.field) for cutout in cutouts], device=device)
+
+    def tensor(array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return Batch(
+        images=tensor(images),
+        weights=tensor(stacked),
+        support=tensor(support),
+        depth=tensor(depth),
+        owner=tensor(owner),
+        positions=tensor(positions.astype(np.float32)),
+        pixels=tensor(pixels),
+        components=tensor(np.array(components, np.int64)),
+        convolver=BandConvolver(kernels, kernel_set, shape),
+        envelope=BandConvolver(np.abs(kernels), kernel_set, shape),
     )
-    return Batch(*(torch.from_numpy(array).to(device) for array in arrays))

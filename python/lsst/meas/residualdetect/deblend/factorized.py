@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,14 +36,18 @@ import torch
 from ..footprint import Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel, difference_kernels
-from .batch import Cutout, find_fault, make_batch, make_cutout
+from .batch import Batch, Cutout, Field, find_fault, make_batch, make_cutout
+from .convolve import kernel_reach, padded_shape
 from .fit import Fit, fit_batch
 from .initialize import choose_components
 from .options import DeblendOptions
 
 __all__ = ["fit_parents"]
 
-_MIN_BOX_SIDE = 8
+# A batch ends before its padded boxes have this many times the pixels that the
+# parents' own would have, and these more: another batch would take less time.
+_EMPTY_FACTOR = 1.2
+_EMPTY_PIXELS = 20_000
 
 # Pixels in the stamp of a component, for the estimate of memory.
 _TYPICAL_STAMP = 1000
@@ -51,46 +55,40 @@ _TYPICAL_STAMP = 1000
 IntArray = npt.NDArray[np.int64]
 
 
-def _round_up(size: int) -> int:
-    """The next of a coarse set of sizes, less than a third larger: parents of
-    similar sizes share a batch.
-    """
-    step = max(2 ** (size.bit_length() - 3), 1)
-    return -(-size // step) * step
+def _common_shape(cutouts: Sequence[Cutout]) -> tuple[int, int]:
+    return max(cutout.shape[0] for cutout in cutouts), max(cutout.shape[1] for cutout in cutouts)
 
 
-def _size_class(cutout: Cutout) -> tuple[int, int]:
-    """Largest height and width of the parents that share its batch."""
-    height, width = (max(_round_up(side), _MIN_BOX_SIDE) for side in cutout.shape)
-    return height, width
-
-
-def _mbytes(cutout: Cutout, n_bands: int) -> float:
-    """Working memory that a parent needs, in 2^20 bytes, roughly."""
-    height, width = _size_class(cutout)
+def _mbytes(cutouts: Sequence[Cutout]) -> float:
+    """Working memory that parents need together, in 2^20 bytes, roughly."""
     # Data, model and their padded transforms; per component a stamp, its
     # indices and what it sees of each band.
-    stamp = min(height * width, _TYPICAL_STAMP)
-    floats = 20 * n_bands * height * width + (30 + 3 * n_bands) * stamp * len(cutout.components)
+    n_bands = len(cutouts[0].field.kernels)
+    n_pixels = math.prod(_common_shape(cutouts))
+    n_components = sum(len(cutout.components) for cutout in cutouts)
+    floats = 20 * n_bands * n_pixels * len(cutouts)
+    floats += (30 + 3 * n_bands) * min(n_pixels, _TYPICAL_STAMP) * n_components
     return 4 * floats / 2**20
 
 
-def _batches(cutouts: Iterable[Cutout], n_bands: int, mbytes: float) -> Iterator[list[Cutout]]:
-    """Parents with boxes of the same shape that fit into memory together."""
-    groups: dict[tuple[int, int], list[Cutout]] = defaultdict(list)
-    for cutout in cutouts:
-        groups[_size_class(cutout)].append(cutout)
-    for group in groups.values():
-        some: list[Cutout] = []
-        room = mbytes
-        for cutout in group:
-            need = _mbytes(cutout, n_bands)
-            if some and need > room:
-                yield some
-                some, room = [], mbytes
-            some.append(cutout)
-            room -= need
-        yield some
+def _batches(group: Sequence[Cutout], mbytes: float) -> Iterator[list[Cutout]]:
+    """Parents of similar size that fit into memory together, the smallest
+    first.
+    """
+    reach = max(kernel_reach(field.kernels) for field in {cutout.field for cutout in group})
+    some: list[Cutout] = []
+    own_pixels = 0
+    for cutout in sorted(group, key=lambda cutout: (max(cutout.shape), min(cutout.shape))):
+        needed = math.prod(padded_shape(cutout.shape, reach))
+        together = [*some, cutout]
+        pixels = len(together) * math.prod(padded_shape(_common_shape(together), reach))
+        most = _EMPTY_FACTOR * (own_pixels + needed) + _EMPTY_PIXELS
+        if some and (pixels > most or _mbytes(together) > mbytes):
+            yield some
+            together, own_pixels = [cutout], 0
+        some = together
+        own_pixels += needed
+    yield some
 
 
 def _source_model(peak_id: int, spectrum: Array, y: IntArray, x: IntArray, light: Array) -> SourceModel:
@@ -104,83 +102,71 @@ def _source_model(peak_id: int, spectrum: Array, y: IntArray, x: IntArray, light
     )
 
 
-def _parent_models(
-    fit: Fit, cutouts: Sequence[Cutout], n_pixels: Sequence[int], shape: tuple[int, int], scene: Scene
-) -> Iterator[tuple[int, ParentModel]]:
-    """Each finished parent's place in the caller's sequence, and its model."""
-    spectra = fit.spectra.cpu().numpy()
-    # Values that have light, component by component.
-    lit = (fit.morphologies > 0).nonzero()[:, 0]
-    lit = lit[torch.argsort(fit.stamps.stamp[lit], stable=True)]
-    pixel, light = fit.stamps.pixel[lit].cpu().numpy(), fit.morphologies[lit].cpu().numpy()
-    y, x = pixel // shape[1] % shape[0], pixel % shape[1]
-    ends = np.cumsum(np.bincount(fit.stamps.stamp[lit].cpu().numpy(), minlength=len(spectra)))
+def _parent_models(fit: Fit, cutouts: Sequence[Cutout], batch: Batch) -> Iterator[ParentModel]:
+    """Models of the finished parents."""
+    height, width = batch.shape
+    spectra, light = fit.spectra.cpu().numpy(), fit.light.cpu().numpy()
+    pixel, per_component = fit.pixel.cpu().numpy(), torch.bincount(fit.component, minlength=len(spectra))
+    y, x = pixel // width % height, pixel % width
+    ends = np.cumsum(per_component.cpu().numpy())
     starts = [0, *ends[:-1]]
-    chi2, converged = fit.chi2.tolist(), fit.converged.tolist()
+    n_pixels = (batch.fit_weights[fit.index] > 0).sum((1, 2, 3)).tolist()
     component = 0
-    for i, place in enumerate(fit.index.tolist()):
-        cutout = cutouts[place]
-        y0, x0 = (box.start + first for box, first in zip(cutout.box, scene.origin, strict=True))
-        if math.isfinite(chi2[i]):
-            model = ParentModel(
-                cutout.parent.id,
-                tuple(
-                    _source_model(peak.id, spectra[k], y[part] + y0, x[part] + x0, light[part])
-                    for k, (peak, _) in enumerate(cutout.components, start=component)
-                    for part in (slice(starts[k], ends[k]),)
-                ),
-                chi2[i],
-                n_pixels[place],
-                fit.n_iterations,
-                converged[i],
+    for cutout, n, chi2, converged in zip(
+        cutouts, n_pixels, fit.chi2.tolist(), fit.converged.tolist(), strict=True
+    ):
+        parent_id, origin = cutout.parent.id, cutout.field.scene.origin
+        y0, x0 = (box.start + first for box, first in zip(cutout.box, origin, strict=True))
+        if math.isfinite(chi2):
+            sources = tuple(
+                _source_model(peak.id, spectra[k], y[part] + y0, x[part] + x0, light[part])
+                for k, (peak, _) in enumerate(cutout.components, start=component)
+                for part in (slice(starts[k], ends[k]),)
             )
+            yield ParentModel(parent_id, sources, chi2, n, fit.n_iterations, converged)
         else:
-            model = ParentModel(cutout.parent.id, (), failure=f"chi-square became {chi2[i]}")
+            yield ParentModel(parent_id, (), failure=f"chi-square became {chi2}")
         component += len(cutout.components)
-        yield cutout.index, model
 
 
 def fit_parents(
-    scene: Scene,
-    parents: Sequence[Parent],
+    blends: Sequence[tuple[Scene, Sequence[Parent]]],
     options: DeblendOptions,
     progress: Callable[[int], None],
-) -> list[ParentModel]:
-    """Fit each parent; `lsst.meas.residualdetect.deblend.deblend` has the
-    details.
+) -> list[list[ParentModel]]:
+    """Fit each parent; `lsst.meas.residualdetect.deblend.deblend_scenes` has
+    the details.
     """
     device = torch.device(options.device)
-    weights = scene.weights(options.bad_planes)
-    kernels = difference_kernels(scene.psfs, options.sigma_pix)
-    models: dict[int, ParentModel] = {}
-    cutouts: list[Cutout] = []
-    for index, parent in enumerate(parents):
-        cutout = make_cutout(index, parent, scene)
-        failure = find_fault(cutout, scene, weights)
-        if failure:
-            models[index] = ParentModel(parent.id, (), failure=failure)
-            progress(1)
-            continue
-        components = tuple(
-            (peak, component)
-            for peak in parent.peaks
-            for component in choose_components(scene, weights, peak, options)
-        )
-        cutouts.append(replace(cutout, components=components))
+    models: dict[tuple[int, int], ParentModel] = {}
+    similar: dict[tuple[int, ...], list[Cutout]] = defaultdict(list)
+    for number, (scene, parents) in enumerate(blends):
+        field = Field(scene, options.bad_planes, difference_kernels(scene.psfs, options.sigma_pix))
+        for place, parent in enumerate(parents):
+            cutout = make_cutout((number, place), field, parent)
+            failure = find_fault(cutout)
+            if failure:
+                models[cutout.index] = ParentModel(parent.id, (), failure=failure)
+                progress(1)
+            else:
+                components = tuple(
+                    (peak, component)
+                    for peak in parent.peaks
+                    for component in choose_components(scene, peak, options)
+                )
+                similar[scene.psfs.shape].append(replace(cutout, components=components))
 
-    for some in _batches(cutouts, len(scene.bands), options.batch_mbytes):
-        shape = max(cutout.shape[0] for cutout in some), max(cutout.shape[1] for cutout in some)
-        batch = make_batch(scene, weights, some, shape, device)
-        n_pixels = (batch.fit_weights > 0).sum((1, 2, 3)).tolist()
+    batches = (some for group in similar.values() for some in _batches(group, options.batch_mbytes))
+    for some in batches:
+        batch = make_batch(some, device)
 
-        def give_back(
-            fit: Fit,
-            some: list[Cutout] = some,
-            n_pixels: list[int] = n_pixels,
-            shape: tuple[int, int] = shape,
-        ) -> None:
-            models.update(_parent_models(fit, some, n_pixels, shape, scene))
-            progress(len(fit.index))
+        def give_back(fit: Fit, some: list[Cutout] = some, batch: Batch = batch) -> None:
+            done = [some[place] for place in fit.index.tolist()]
+            for cutout, model in zip(done, _parent_models(fit, done, batch), strict=True):
+                models[cutout.index] = model
+            progress(len(done))
 
-        fit_batch(batch, kernels, options, give_back)
-    return [models[index] for index in range(len(parents))]
+        fit_batch(batch, options, give_back)
+    return [
+        [models[number, place] for place in range(len(parents))] for number, (_, parents) in enumerate(blends)
+    ]

@@ -15,8 +15,10 @@
 
 """The fit of a batch of parents.
 
-Spectra and morphologies take turns: some accelerated proximal gradient steps
-of all the one, with the other fixed, each unknown with a step of its own.
+First morphologies are guessed and the spectra solved for; then both descend
+together, a few accelerated proximal gradient steps at a time. In between the
+stamps of the morphologies grow or shrink, parents that got worse go back and
+take shorter steps, and those that are done leave.
 """
 
 from __future__ import annotations
@@ -24,33 +26,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..scene import Array
 from .batch import Batch
-from .convolve import BandConvolver
-from .descent import Iterate
+from .chi_square import ChiSquare
+from .descent import Iterate, descend
 from .initialize import initial_morphologies, points
-from .morphologies import fit_morphologies
 from .options import DeblendOptions
-from .spectra import fit_spectra
-from .stamps import Stamps, from_rows, make_stamps
+from .spectra import solve_spectra
+from .stamps import Stamps, make_stamps
 
 __all__ = ["Fit", "fit_batch"]
 
-# Steps of the morphologies between two fits of the spectra.
-_STEPS_PER_CYCLE = 10
+# Change of chi-square, relative, per step, at which a parent is done.
+_TOLERANCE = 4e-3
 
-# Steps of the spectra in such a fit, and how many fits come first, each with
-# better step sizes: bright blends end in a poor minimum if theirs begin badly.
+# Steps between two measurements of chi-square.
+_STEPS_PER_CYCLE = 4
+
+# Steps towards the first spectra.
 _SPECTRA_STEPS = 5
-_FIRST_FITS = 4
+
+# A parent whose chi-square still rises with steps this many times shorter is
+# as good as it gets.
+_MOST_CAUTION = 100.0
 
 # Rings kept free beyond the light of a morphology: how far it may grow from
-# one fit of the spectra to the next.
-_MARGIN = 5
+# one measurement of chi-square to the next.
+_MARGIN = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,27 +65,26 @@ class Fit:
     ----------
     index : `torch.Tensor`, (parent,), int64
         Places of these parents in the batch.
-    owner : `torch.Tensor`, (component,), int64
-        The parent, as a place in ``index``, of each component.
     spectra : `torch.Tensor`, (component, band)
-        Factors of the morphologies.
-    stamps : `Stamps`
-        Stamps of the components.
-    morphologies : `torch.Tensor`, (value,)
-        Morphologies, peak 1.
+        Factors of the morphologies, parent by parent.
+    component, pixel : `torch.Tensor`, (value,), int64
+        Component and pixel, in the flattened (..., y, x) of the batch, of
+        every value of a morphology that is not zero; component by component.
+    light : `torch.Tensor`, (value,)
+        These values.
     chi2 : `torch.Tensor`, (parent,)
         Chi-square of the model.
     converged : `torch.Tensor`, (parent,), bool
         Whether it had stopped improving.
     n_iterations : `int`
-        Steps of the morphologies done.
+        Steps done.
     """
 
     index: Tensor
-    owner: Tensor
     spectra: Tensor
-    stamps: Stamps
-    morphologies: Tensor
+    component: Tensor
+    pixel: Tensor
+    light: Tensor
     chi2: Tensor
     converged: Tensor
     n_iterations: int
@@ -94,133 +97,134 @@ class _State:
     index: Tensor
     batch: Batch
     stamps: Stamps
-    spectra: Iterate
-    morphologies: Iterate
+    iterate: Iterate
     chi2: Tensor
 
 
 def _begin(batch: Batch, options: DeblendOptions) -> _State:
     stamps, morphologies = initial_morphologies(batch, options)
-    n_parents, n_bands = batch.depth.shape
-    dark, rest = batch.depth.new_zeros(len(stamps), n_bands), batch.depth.new_ones(n_parents)
-    state = _State(
-        index=torch.arange(n_parents, device=batch.depth.device),
-        batch=batch,
-        stamps=stamps,
-        spectra=Iterate(dark, dark, rest),
-        morphologies=Iterate(morphologies, morphologies, rest),
-        chi2=batch.depth.new_full((n_parents,), torch.inf),
+    dark = batch.depth.new_zeros(len(stamps), batch.depth.shape[1])
+    rest = batch.depth.new_ones(len(batch))
+    everyone = torch.arange(len(batch), device=rest.device)
+    state = _State(everyone, batch, stamps, Iterate(dark, morphologies, dark, morphologies, rest, rest), rest)
+    state = _select(state, torch.ones_like(rest, dtype=torch.bool), options)
+    chi_square, morphologies = ChiSquare(batch, state.stamps), state.iterate.morphologies
+    spectra = solve_spectra(chi_square, morphologies, _SPECTRA_STEPS)
+    return replace(
+        state,
+        iterate=replace(state.iterate, spectra=spectra, spectra_ahead=spectra),
+        chi2=chi_square.value(spectra, morphologies),
     )
-    return _select(state, torch.ones_like(state.chi2, dtype=torch.bool), options)
 
 
 def _select(state: _State, keep: Tensor, options: DeblendOptions) -> _State:
     """The parents to keep, in stamps that leave each component a margin."""
     members = keep[state.batch.owner].nonzero()[:, 0]
-    batch = state.batch.select(keep)
-    extent = state.stamps.extent(state.morphologies.now)[members]
+    batch, iterate = state.batch.select(keep), state.iterate
+    extent = state.stamps.extent(iterate.morphologies)[members]
     radius = torch.minimum(extent + _MARGIN, batch.reach).clamp(max=options.max_radius_pix)
     stamps = make_stamps(batch.pixels, batch.owner, batch.support, radius)
     now, ahead = (
         stamps.move(values, state.stamps, members)
-        for values in (state.morphologies.now, state.morphologies.ahead)
+        for values in (iterate.morphologies, iterate.morphologies_ahead)
     )
-    return _State(
-        state.index[keep],
-        batch,
-        stamps,
-        Iterate(state.spectra.now[members], state.spectra.ahead[members], state.spectra.momentum[keep]),
-        Iterate(now, ahead, state.morphologies.momentum[keep]),
-        state.chi2[keep],
+    iterate = Iterate(
+        iterate.spectra[members],
+        now,
+        iterate.spectra_ahead[members],
+        ahead,
+        iterate.momentum[keep],
+        iterate.caution[keep],
+    )
+    return _State(state.index[keep], batch, stamps, iterate, state.chi2[keep])
+
+
+def _finish(state: _State, done: Tensor, converged: Tensor, n_iterations: int) -> Fit:
+    stamps, values = state.stamps, state.iterate.morphologies
+    members = done[state.batch.owner]
+    lit = ((values > 0) & members[stamps.stamp]).nonzero()[:, 0]
+    lit = lit[torch.argsort(stamps.stamp[lit], stable=True)]
+    return Fit(
+        state.index[done],
+        state.iterate.spectra[members],
+        (members.cumsum(0) - 1)[stamps.stamp[lit]],
+        stamps.pixel[lit],
+        values[lit],
+        state.chi2[done],
+        converged[done],
+        n_iterations,
     )
 
 
-def _refit_spectra(
-    state: _State, convolver: BandConvolver, envelope: BandConvolver, sigma_pix: float, n_fits: int
-) -> _State:
-    """Bring every peak to 1, solve for the spectra, and measure chi-square."""
-    batch, stamps = state.batch, state.stamps
-    height = state.morphologies.now[stamps.rank]
+def _normalize(chi_square: ChiSquare, iterate: Iterate, sigma_pix: float) -> Iterate:
+    """Bring every peak to 1. A component that lost its light becomes a point
+    of no flux, which may grow.
+    """
+    stamps = chi_square.stamps
+    height = iterate.morphologies[stamps.rank]
     lost = height <= 0
-    height = torch.where(lost, 1.0, height)
-    now, ahead = (
-        values / height[stamps.stamp] for values in (state.morphologies.now, state.morphologies.ahead)
-    )
+    scale = torch.where(lost, 1.0, height)[stamps.stamp]
+    now, ahead = iterate.morphologies / scale, iterate.morphologies_ahead / scale
     if lost.any():
-        # A component that lost all its light may come back, as a point.
-        fresh = points(batch, stamps, sigma_pix)
+        fresh = points(chi_square.batch, stamps, sigma_pix)
         now, ahead = (torch.where(lost[stamps.stamp], fresh, values) for values in (now, ahead))
-    spectra = Iterate(
-        state.spectra.now * height[:, None], state.spectra.ahead * height[:, None], state.spectra.momentum
+    height = torch.where(lost, 0.0, height)[:, None]
+    return replace(
+        iterate,
+        spectra=iterate.spectra * height,
+        morphologies=now,
+        spectra_ahead=iterate.spectra_ahead * height,
+        morphologies_ahead=ahead,
     )
-    if len(stamps) == len(batch):
-        n_fits, n_steps = 1, 1  # exact for components alone
-    else:
-        n_steps = _SPECTRA_STEPS
-    for _ in range(n_fits):
-        spectra = fit_spectra(batch, stamps, now, spectra, convolver, envelope, n_steps)
-    residual = batch.images - convolver.forward(from_rows(stamps.render(now, spectra.now), batch.images))
-    chi2 = (batch.fit_weights * residual**2).sum((1, 2, 3))
-    morphologies = replace(state.morphologies, now=now, ahead=ahead)
-    return replace(state, spectra=spectra, morphologies=morphologies, chi2=chi2)
 
 
-@torch.no_grad()
-def fit_batch(
-    batch: Batch, kernels: Array, options: DeblendOptions, give_back: Callable[[Fit], None]
-) -> None:
+def _retreat(chi_square: ChiSquare, after: Iterate, before: Iterate, better: Tensor) -> Iterate:
+    """Where steps were too long, go back and take shorter ones."""
+    if better.all():
+        return after
+    owner = chi_square.batch.owner
+    of_spectra, of_values = better[owner, None], better[owner][chi_square.stamps.stamp]
+    return Iterate(
+        torch.where(of_spectra, after.spectra, before.spectra),
+        torch.where(of_values, after.morphologies, before.morphologies),
+        torch.where(of_spectra, after.spectra_ahead, before.spectra),
+        torch.where(of_values, after.morphologies_ahead, before.morphologies),
+        torch.where(better, after.momentum, 1.0),
+        torch.where(better, after.caution, 4 * before.caution),
+    )
+
+
+@torch.inference_mode()
+def fit_batch(batch: Batch, options: DeblendOptions, give_back: Callable[[Fit], None]) -> None:
     """Fit parents until each has converged or used up its iterations.
 
     Parameters
     ----------
     batch : `Batch`
         The parents.
-    kernels : `numpy.ndarray`, (band, h, w), float32
-        Difference kernels.
     options : `DeblendOptions`
         When to stop, and the background threshold.
     give_back : `~collections.abc.Callable`
         Called with the parents that are done, whenever some are; they leave
         the batch.
     """
-    device = batch.images.device
-    convolver = BandConvolver(kernels, batch.shape, device)
-    envelope = BandConvolver(np.abs(kernels), batch.shape, device)
+    tolerance = options.tolerance or _TOLERANCE
     state = _begin(batch, options)
     n_iterations = 0
     while True:
-        previous = state.chi2
-        n_fits = 1 if n_iterations else _FIRST_FITS
-        state = _refit_spectra(state, convolver, envelope, options.sigma_pix, n_fits)
-        converged = (previous - state.chi2).abs() < options.tolerance * state.chi2
-        done = converged | (n_iterations >= options.max_iterations)
+        n_steps = min(_STEPS_PER_CYCLE, options.max_iterations - n_iterations)
+        chi_square = ChiSquare(state.batch, state.stamps)
+        iterate = descend(chi_square, state.iterate, options.background_threshold, n_steps)
+        iterate = _normalize(chi_square, iterate, options.sigma_pix)
+        chi2 = chi_square.value(iterate.spectra, iterate.morphologies)
+        n_iterations += n_steps
+        better = chi2 <= state.chi2
+        converged = better & (state.chi2 - chi2 < n_steps * tolerance * chi2)
+        iterate = _retreat(chi_square, iterate, state.iterate, better)
+        state = replace(state, iterate=iterate, chi2=torch.where(better, chi2, state.chi2))
+        done = converged | (iterate.caution > _MOST_CAUTION) | (n_iterations >= options.max_iterations)
         if done.any():
-            finished = _select(state, done, options)
-            give_back(
-                Fit(
-                    finished.index,
-                    finished.batch.owner,
-                    finished.spectra.now,
-                    finished.stamps,
-                    finished.morphologies.now,
-                    finished.chi2,
-                    converged[done],
-                    n_iterations,
-                )
-            )
+            give_back(_finish(state, done, converged, n_iterations))
         if done.all():
             break
         state = _select(state, ~done, options)
-        n_steps = min(_STEPS_PER_CYCLE, options.max_iterations - n_iterations)
-        morphologies = fit_morphologies(
-            state.batch,
-            state.stamps,
-            state.spectra.now,
-            state.morphologies,
-            convolver,
-            envelope,
-            options.background_threshold,
-            n_steps,
-        )
-        state = replace(state, morphologies=morphologies)
-        n_iterations += n_steps

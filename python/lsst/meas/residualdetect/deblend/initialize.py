@@ -22,12 +22,15 @@ still brighter one as the inner and the outer part of that.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..footprint import Peak
-from ..scene import Array, Scene
+from ..scene import Scene
 from .batch import Batch, Component
 from .monotonic import make_monotonic
 from .options import DeblendOptions
@@ -38,19 +41,21 @@ __all__ = ["choose_components", "initial_morphologies", "points", "signal_to_noi
 # Part of the peak's height at which a bright source is cut into two.
 _DISK_HEIGHT = 0.25
 
-# Radius in which the extent of a source is looked for first, in pixels.
+# Radius of a point in standard deviations of the model PSF, and that in which
+# the extent of other sources is looked for first, in pixels.
+_POINT_SIGMAS = 5
 _FIRST_RADIUS = 8
 
 
-def signal_to_noise(scene: Scene, weights: Array, y: int, x: int) -> float:
+def signal_to_noise(scene: Scene, bad_planes: Sequence[str], y: int, x: int) -> float:
     """Signal-to-noise ratio of a PSF at a pixel, all bands together.
 
     Parameters
     ----------
     scene : `Scene`
         The coadds.
-    weights : `numpy.ndarray`, (band, y, x), float32
-        Inverse variance, zero at bad pixels.
+    bad_planes : `~collections.abc.Sequence` [`str`]
+        Mask planes whose pixels are left out.
     y, x : `int`
         Array indices of the pixel.
 
@@ -66,17 +71,17 @@ def signal_to_noise(scene: Scene, weights: Array, y: int, x: int) -> float:
         first, after = max(centre - reach, 0), min(centre + reach + 1, size)
         there.append(slice(first, after))
         psf_part.append(slice(first - centre + reach, after - centre + reach))
-    weighted = scene.psfs[:, *psf_part].astype(np.float64) * weights[:, *there]
-    variance = (weighted * scene.psfs[:, *psf_part]).sum()
-    return float((weighted * scene.images[:, *there]).sum() / np.sqrt(variance)) if variance > 0 else 0.0
+    psf, box = scene.psfs[:, *psf_part], (there[0], there[1])
+    weighted = psf * scene.weights(bad_planes, box)
+    variance = (weighted * psf).sum(dtype=np.float64)
+    signal = (weighted * scene.images[:, *box]).sum(dtype=np.float64)
+    return float(signal / np.sqrt(variance)) if variance > 0 else 0.0
 
 
-def choose_components(
-    scene: Scene, weights: Array, peak: Peak, options: DeblendOptions
-) -> tuple[Component, ...]:
+def choose_components(scene: Scene, peak: Peak, options: DeblendOptions) -> tuple[Component, ...]:
     """The components to model a peak with, by its signal-to-noise ratio."""
     y, x = round(peak.y) - scene.origin[0], round(peak.x) - scene.origin[1]
-    snr = signal_to_noise(scene, weights, y, x)
+    snr = signal_to_noise(scene, options.bad_planes, y, x)
     if snr < options.min_snr:
         return (Component.POINT,)
     if snr < 2 * options.min_snr or options.max_components == 1:
@@ -126,7 +131,9 @@ def initial_morphologies(batch: Batch, options: DeblendOptions) -> tuple[Stamps,
         Peak 1.
     """
     reach = batch.reach.clamp(max=options.max_radius_pix)
-    radius = reach.clamp(max=_FIRST_RADIUS)
+    point_radius = math.ceil(_POINT_SIGMAS * options.sigma_pix)
+    radius = torch.where(batch.components == Component.POINT, point_radius, _FIRST_RADIUS)
+    radius = torch.minimum(radius, reach)
     while True:
         stamps = make_stamps(batch.pixels, batch.owner, batch.support, radius)
         extended = _from_data(batch, stamps, options.background_threshold)
@@ -141,8 +148,8 @@ def initial_morphologies(batch: Batch, options: DeblendOptions) -> tuple[Stamps,
     extended = torch.where(height > 0, extended / height, point)
     guesses = {
         Component.EXTENDED: extended,
-        Component.BULGE: (extended - _DISK_HEIGHT).clamp(min=0),
-        Component.DISK: extended.clamp(max=_DISK_HEIGHT),
+        Component.BULGE: (extended - _DISK_HEIGHT).clamp(min=0) / (1 - _DISK_HEIGHT),
+        Component.DISK: extended.clamp(max=_DISK_HEIGHT) / _DISK_HEIGHT,
     }
     morphologies = point
     for kind, guess in guesses.items():

@@ -99,7 +99,7 @@ def make_monotonic(values: Tensor, counts: Sequence[int]) -> Tensor:
     for r, n in enumerate(counts[1:], start=1):
         first, second, weight = _inner_neighbours(r, values.device)
         inner = inner[:, :n]
-        bound = torch.lerp(inner[first], inner[second], weight)
+        bound = torch.lerp(inner.index_select(0, first), inner.index_select(0, second), weight)
         ring = result[start : start + 8 * r * n].view(8 * r, n)
         torch.minimum(ring, bound, out=ring)
         inner = ring

@@ -13,66 +13,58 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""The best non-negative spectra for given morphologies."""
+"""The best spectra for given morphologies."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .batch import Batch
-from .convolve import BandConvolver
-from .descent import Iterate, descend
-from .stamps import Stamps, from_rows, to_rows
+from .chi_square import ChiSquare
+from .stamps import from_rows, to_rows
 
-__all__ = ["fit_spectra"]
+__all__ = ["solve_spectra"]
 
 
-def fit_spectra(
-    batch: Batch,
-    stamps: Stamps,
-    morphologies: Tensor,
-    start: Iterate,
-    convolver: BandConvolver,
-    envelope: BandConvolver,
-    n_steps: int,
-) -> Iterate:
-    """Improve spectra by weighted non-negative least squares.
+def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> Tensor:
+    """Least squares by conjugate gradients, each parent and band for itself.
 
     Parameters
     ----------
-    batch : `Batch`
-        The pixels.
-    stamps : `Stamps`
-        Stamps of all components.
+    chi_square : `ChiSquare`
+        What to minimise.
     morphologies : `torch.Tensor`, (value,)
         Morphologies in the model PSF.
-    start : `Iterate`, (component, band)
-        Where to start; the momentum is that of each parent.
-    convolver, envelope : `BandConvolver`
-        Take the model PSF to each band, and the same with the kernels'
-        absolute values.
     n_steps : `int`
-        Steps of the descent. One is exact for a component alone.
+        Steps to take; as many as a parent has components are exact.
 
     Returns
     -------
-    spectra : `Iterate`, (component, band)
-        The spectra; zero in a band where none of the component's pixels has
-        any weight.
+    spectra : `torch.Tensor`, (component, band)
+        The spectra, negative ones set to zero; zero in a band where none of
+        the component's pixels has any weight.
     """
-    weights = batch.fit_weights
+    batch, stamps = chi_square.batch, chi_square.stamps
+    # Larger components have more weight in the matrix.
+    size = morphologies.new_zeros(len(stamps)).index_add_(0, stamps.stamp, morphologies.square())
+    scale = (1 / size)[:, None]
+    spectra = batch.depth.new_zeros(len(stamps), batch.depth.shape[1])
+    residual, direction = batch.images, spectra
+    slope = torch.full_like(batch.depth, torch.inf)
+    for _ in range(n_steps):
+        rows = to_rows(batch.convolver.adjoint(batch.fit_weights * residual))
+        gradient = stamps.project(morphologies, rows)
+        steepest = scale * gradient
+        before = slope
+        slope = torch.zeros_like(batch.depth).index_add_(0, batch.owner, gradient * steepest)
+        direction = steepest + _ratio(slope, before)[batch.owner] * direction
+        image = batch.convolver.forward(from_rows(stamps.render(morphologies, direction), batch.images))
+        length = _ratio(slope, (batch.fit_weights * image.square()).sum((2, 3)))
+        spectra = spectra + length[batch.owner] * direction
+        residual = residual - length[:, :, None, None] * image
+    return spectra.clamp(min=0)
 
-    def gradient(spectra: Tensor) -> Tensor:
-        seen = convolver.forward(from_rows(stamps.render(morphologies, spectra), batch.images))
-        return stamps.project(morphologies, to_rows(convolver.adjoint(weights * (seen - batch.images))))
 
-    # The separable surrogate of morphologies._curvature, now for the spectra.
-    noise = torch.where(batch.depth > 0, batch.depth.rsqrt(), 0.0)
-    trial = start.now + noise[batch.owner]
-    seen = envelope.forward(from_rows(stamps.render(morphologies, trial), batch.images))
-    back = stamps.project(morphologies, to_rows(envelope.adjoint(weights * seen)))
-    curvature = torch.where(trial > 0, back / trial, 0.0)
-    now, ahead = (torch.where(curvature > 0, spectra, 0.0) for spectra in (start.now, start.ahead))
-    begin = Iterate(now, ahead, start.momentum)
-    return descend(begin, batch.owner, curvature, gradient, lambda s: s.clamp(min=0), n_steps)
+def _ratio(dividend: Tensor, divisor: Tensor) -> Tensor:
+    """Zero where the divisor is."""
+    return torch.nan_to_num(dividend / divisor, nan=0.0, posinf=0.0)

@@ -77,14 +77,18 @@ class Stamps:
         pixel: (pixel, band).
         """
         order, stamp, starts = self._by_pixel
-        return embedding_bag(stamp, spectra, starts, mode="sum", per_sample_weights=values[order])
+        return embedding_bag(
+            stamp, spectra, starts, mode="sum", per_sample_weights=values.index_select(0, order)
+        )
 
     def project(self, values: Tensor, rows: Tensor) -> Tensor:
         """Scalar products of each stamp with each band of ``rows`` (pixel,
         band): (stamp, band). Transpose of `render` in the spectra.
         """
         order, pixel, starts = self._by_stamp
-        return embedding_bag(pixel, rows, starts, mode="sum", per_sample_weights=values[order])
+        return embedding_bag(
+            pixel, rows, starts, mode="sum", per_sample_weights=values.index_select(0, order)
+        )
 
     def weigh(self, rows: Tensor, spectra: Tensor) -> Tensor:
         """Sum over bands of ``rows`` (pixel, band) times the spectra (stamp,
@@ -148,9 +152,10 @@ def from_rows(rows: Tensor, like: Tensor) -> Tensor:
 
 def _bags(order: Tensor, key: Tensor, value: Tensor, n_bags: int) -> tuple[Tensor, Tensor, Tensor]:
     """What embedding_bag needs to sum by ``key``."""
-    order = order[torch.argsort(key[order], stable=True)]
-    starts = torch.searchsorted(key[order], torch.arange(n_bags, device=key.device))
-    return order.int(), value[order].int(), starts.int()
+    key = key.index_select(0, order)
+    sizes = torch.bincount(key, minlength=n_bags)
+    order = order.index_select(0, torch.argsort(key, stable=True))
+    return order.int(), value.index_select(0, order).int(), (sizes.cumsum(0) - sizes).int()
 
 
 def make_stamps(peaks: Tensor, parents: Tensor, support: Tensor, radius: Tensor) -> Stamps:

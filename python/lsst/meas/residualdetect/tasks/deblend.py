@@ -27,7 +27,7 @@ import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 
 from ..data_models import load_data_model
-from ..deblend import DeblendOptions, deblend, engine_names
+from ..deblend import DeblendOptions, check_engine, deblend, engine_names
 from ..footprint import Detections
 from ..redeblend import changed_parents, redeblend
 from ..scene import DEFAULT_BAD_PLANES, Scene
@@ -122,8 +122,10 @@ class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendCon
     )
     tolerance = RangeField(
         dtype=float,
-        doc="A parent is done when its chi-square falls by less than this fraction.",
-        default=DeblendOptions.tolerance,
+        doc="A parent is done when an iteration lowers its chi-square by less than this fraction; "
+        "if absent, what suits the engine: 0.004 for factorized, 0.001 for scarlet_lite.",
+        default=None,
+        optional=True,
         min=0.0,
         inclusiveMin=False,
     )
@@ -143,13 +145,20 @@ class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendCon
     )
     background_threshold = RangeField(
         dtype=float,
-        doc="Surface brightness, in standard deviations of the noise, below which a source ends.",
+        doc="Surface brightness, in standard deviations of the noise of a pixel, below which a source "
+        "ends: it has no light where it is fainter in all bands.",
         default=DeblendOptions.background_threshold,
         min=0.0,
     )
+    max_radius_pix = RangeField(
+        dtype=int,
+        doc="Greatest distance from its peak, along either axis, at which a source may have light. Pixels.",
+        default=DeblendOptions.max_radius_pix,
+        min=1,
+    )
     batch_mbytes = RangeField(
         dtype=float,
-        doc="Working memory of a batch of parents. MB.",
+        doc="Working memory of a batch of parents; a larger parent is fitted alone. MB.",
         default=DeblendOptions.batch_mbytes,
         min=0.0,
         inclusiveMin=False,
@@ -168,6 +177,7 @@ class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendCon
             min_snr=self.min_snr,
             max_components=self.max_components,
             background_threshold=self.background_threshold,
+            max_radius_pix=self.max_radius_pix,
             batch_mbytes=self.batch_mbytes,
             device=self.device,
             bad_planes=tuple(self.bad_mask_planes),
@@ -180,6 +190,10 @@ class DeblendTask(pipe_base.PipelineTask):
     ConfigClass = DeblendConfig
     _DefaultName = "deblend"
     config: DeblendConfig
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_engine(self.config.engine)
 
     def runQuantum(  # noqa: N802
         self,
