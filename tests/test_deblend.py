@@ -121,12 +121,16 @@ def test_blend_with_all_centres_leaves_noise(blend_model):
     assert parent.chi2 / parent.n_pixels == pytest.approx(1, abs=0.1)
 
 
+# The default keeps faint wings out, and their flux.
+WINGS = DeblendOptions(background_threshold=0.25)
+
+
 def test_blended_fluxes_are_close_to_the_truth(blend):
     # The mean of several noise realisations, so that one does not decide.
     _, parent = blend
     truth = sum(_draw(profile, y, x, flux, SHAPE) for profile, y, x, flux in BLEND)
     rng = np.random.default_rng(11)
-    fluxes = [_fluxes(deblend(_observe(truth, rng), [parent]).parents[0]) for _ in range(16)]
+    fluxes = [_fluxes(deblend(_observe(truth, rng), [parent], WINGS).parents[0]) for _ in range(16)]
     for peak_id, (_, _, _, flux) in enumerate(BLEND, start=1):
         mean = np.mean([some[peak_id] for some in fluxes], axis=0)
         # Blended with each other: five per cent, and the noise of a PSF fit.
@@ -178,14 +182,14 @@ def _isolated_pulls(profile, flux):
         parents.append(Parent(k, Footprint.from_mask(disc, (0, k * side)), (Peak(k, y, x + k * side),)))
         errors.append(SIGMA / np.sqrt(((tile / flux[:, None, None]) ** 2 * disc).sum((1, 2))))
     fluxes = np.array(
-        [_fluxes(parent)[parent.parent_id] for parent in deblend(_observe(truth, rng), parents)]
+        [_fluxes(parent)[parent.parent_id] for parent in deblend(_observe(truth, rng), parents, WINGS)]
     )
     return (fluxes - flux) / errors, fluxes.mean(axis=0) / flux
 
 
 def test_fluxes_of_faint_stars_are_unbiased():
-    # SNR 26: below 50 a source starts as the point that it is.
-    pulls, _ = _isolated_pulls(None, np.array([100, 120, 170]))
+    # SNR 16: below 20 a source starts as the point that it is.
+    pulls, _ = _isolated_pulls(None, np.array([60, 72, 100]))
     assert (np.abs(pulls.mean(axis=0)) < 4 * pulls.std(axis=0) / np.sqrt(len(pulls))).all()
     assert (pulls.std(axis=0) < 1.3).all()
 
@@ -379,19 +383,22 @@ def test_a_descent_that_goes_astray_is_taken_back(blend, blend_model, monkeypatc
     assert model.chi2 == pytest.approx(blend_model.parents[0].chi2, rel=0.02)
 
 
+CLOSE = DeblendOptions(tolerance=1e-4, background_threshold=0.25)
+
+
 @pytest.fixture(scope="module")
 def scarlet_model(blend):
     pytest.importorskip("lsst.scarlet.lite", reason="the stack's deblender is not installed")
     scene, parent = blend
-    return deblend(scene, [parent], DeblendOptions(tolerance=1e-4), engine="scarlet_lite")
+    return deblend(scene, [parent], CLOSE, engine="scarlet_lite")
 
 
-def test_scarlet_lite_fits_like_factorized(blend, blend_model, scarlet_model):
+def test_scarlet_lite_fits_like_factorized(blend, scarlet_model):
     scene, parent = blend
-    (own,), (stacks,) = blend_model, scarlet_model
+    (own,), (stacks,) = deblend(scene, [parent], CLOSE), scarlet_model
     assert stacks.failure == ""
     assert stacks.converged
-    assert own.reduced_chi2 == pytest.approx(stacks.reduced_chi2, rel=0.01)
+    assert own.reduced_chi2 == pytest.approx(stacks.reduced_chi2, rel=0.02)
     fluxes, expected = _fluxes(own), _fluxes(stacks)
     for peak_id, (_, _, _, true) in enumerate(BLEND, start=1):
         np.testing.assert_allclose(fluxes[peak_id], expected[peak_id], rtol=0.05, atol=30)
@@ -405,9 +412,7 @@ def test_scarlet_lite_fits_like_factorized(blend, blend_model, scarlet_model):
 def test_scarlet_lite_flags_a_failure_and_goes_on(blend, scarlet_model):
     scene, parent = blend
     outside = replace(parent, peaks=(Peak(5, -3, 2),))
-    failed, fitted = deblend(
-        scene, [outside, parent], DeblendOptions(tolerance=1e-4), engine="scarlet_lite"
-    ).parents
+    failed, fitted = deblend(scene, [outside, parent], CLOSE, engine="scarlet_lite").parents
     assert failed.failure == "peak 5 at (y, x) = (-3.0, 2.0) is outside the scene"
     assert fitted.chi2 == scarlet_model.parents[0].chi2
 

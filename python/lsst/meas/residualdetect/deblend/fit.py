@@ -40,7 +40,7 @@ from .stamps import Stamps, make_stamps
 __all__ = ["Fit", "fit_batch"]
 
 # Change of chi-square, relative, per step, at which a parent is done.
-_TOLERANCE = 4e-3
+_TOLERANCE = 3e-3
 
 # Steps between two measurements of chi-square.
 _STEPS_PER_CYCLE = 4

@@ -82,7 +82,7 @@ def choose_components(scene: Scene, peak: Peak, options: DeblendOptions) -> tupl
     """The components to model a peak with, by its signal-to-noise ratio."""
     y, x = round(peak.y) - scene.origin[0], round(peak.x) - scene.origin[1]
     snr = signal_to_noise(scene, options.bad_planes, y, x)
-    if snr < options.min_snr:
+    if snr < options.point_snr:
         return (Component.POINT,)
     if snr < 2 * options.min_snr or options.max_components == 1:
         return (Component.EXTENDED,)

@@ -42,22 +42,25 @@ class DeblendOptions:
         converged.
     tolerance : `float`, optional
         A parent is done when an iteration lowers its chi-square by less
-        than this fraction of it. If absent, 0.004 for ``factorized``, whose
+        than this fraction of it. If absent, 0.003 for ``factorized``, whose
         iterations do more, and the stack's 0.001 for ``scarlet_lite``.
     bad_planes : `tuple` [`str`]
         Mask planes whose pixels are left out of the fit.
-    min_snr : `float`
+    point_snr : `float`
         Sources below this signal-to-noise ratio (of a PSF fit to all bands
-        at the peak) start as a point; those above start from the data, and
-        above twice this value they may have two components.
+        at the peak) start as a point; those above start from the data.
+    min_snr : `float`
+        Signal-to-noise ratio that each component must have: sources above
+        twice this value may have two.
     max_components : `int`
         1, or 2 to give bright sources a bulge and a disk of different
         colours.
     background_threshold : `float`
         Surface brightness below which there is no light: a morphology is set
         to zero where it is fainter than this in all bands, in standard
-        deviations of the noise of a pixel. It keeps noise from filling the
-        footprint with faint wings.
+        deviations of the noise of a pixel. The default is the stack's. A
+        lower one finds the flux of wings, but also lets sources take up the
+        light of neighbours that nobody detected, out of the residual.
     max_radius_pix : `int`
         Greatest distance from its peak, along either axis, at which a
         source may have light.
@@ -79,9 +82,10 @@ class DeblendOptions:
     max_iterations: int = 200
     tolerance: float | None = None
     bad_planes: tuple[str, ...] = DEFAULT_BAD_PLANES
+    point_snr: float = 20.0
     min_snr: float = 50.0
     max_components: int = 2
-    background_threshold: float = 0.25
+    background_threshold: float = 1.0
     max_radius_pix: int = 100
     batch_mbytes: float = 32.0
     device: str = "cpu"
@@ -94,7 +98,7 @@ class DeblendOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise DeblendError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("min_snr", "background_threshold"):
+        for name in ("point_snr", "min_snr", "background_threshold"):
             if not getattr(self, name) >= 0:
                 raise DeblendError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.max_components not in (1, 2):

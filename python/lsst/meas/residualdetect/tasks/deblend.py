@@ -123,15 +123,21 @@ class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendCon
     tolerance = RangeField(
         dtype=float,
         doc="A parent is done when an iteration lowers its chi-square by less than this fraction; "
-        "if absent, what suits the engine: 0.004 for factorized, 0.001 for scarlet_lite.",
+        "if absent, what suits the engine: 0.003 for factorized, 0.001 for scarlet_lite.",
         default=None,
         optional=True,
         min=0.0,
         inclusiveMin=False,
     )
+    point_snr = RangeField(
+        dtype=float,
+        doc="Sources fainter than this signal-to-noise ratio start as a point (factorized).",
+        default=DeblendOptions.point_snr,
+        min=0.0,
+    )
     min_snr = RangeField(
         dtype=float,
-        doc="Sources fainter than this signal-to-noise ratio start as a point.",
+        doc="Signal-to-noise ratio of a component: sources above twice this may have two.",
         default=DeblendOptions.min_snr,
         min=0.0,
     )
@@ -146,7 +152,8 @@ class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendCon
     background_threshold = RangeField(
         dtype=float,
         doc="Surface brightness, in standard deviations of the noise of a pixel, below which a source "
-        "ends: it has no light where it is fainter in all bands.",
+        "ends: it has no light where it is fainter in all bands. A lower one lets sources take up "
+        "undetected neighbours.",
         default=DeblendOptions.background_threshold,
         min=0.0,
     )
@@ -174,6 +181,7 @@ class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendCon
             sigma_pix=self.sigma_pix,
             max_iterations=self.max_iterations,
             tolerance=self.tolerance,
+            point_snr=self.point_snr,
             min_snr=self.min_snr,
             max_components=self.max_components,
             background_threshold=self.background_threshold,
