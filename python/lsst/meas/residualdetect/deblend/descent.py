@@ -68,8 +68,7 @@ def descend(chi_square: ChiSquare, begin: Iterate, threshold: float, n_steps: in
     threshold : `float`
         Surface brightness below which there is no light, in standard
         deviations of the noise of a pixel: a pixel that is fainter in all
-        bands is set to zero. Not in the first half of the steps, in which
-        new pixels rise above it if they can.
+        bands is set to zero.
     n_steps : `int`
         How many.
 
@@ -83,10 +82,9 @@ def descend(chi_square: ChiSquare, begin: Iterate, threshold: float, n_steps: in
     brightest = (begin.spectra * batch.depth.sqrt()[batch.owner]).amax(1)
     least = (threshold / brightest)[stamps.stamp]
     least[stamps.rank] = 0
-    none = torch.zeros_like(least)
     off = torch.where(stamps.free, 0.0, torch.inf)
 
-    def constrain(values: Tensor, least: Tensor) -> Tensor:
+    def constrain(values: Tensor) -> Tensor:
         # Pixels off the support do not stop a ray: beyond a gap the bound
         # goes on where it was.
         monotonic = make_monotonic(torch.maximum(values.clamp(min=0), off), stamps.counts)
@@ -97,12 +95,12 @@ def descend(chi_square: ChiSquare, begin: Iterate, threshold: float, n_steps: in
     steps = [torch.where(bound > 0, 1 / bound, 0.0) for bound in bounds]
     now, ahead = (begin.spectra, begin.morphologies), (begin.spectra_ahead, begin.morphologies_ahead)
     momentum = begin.momentum
-    for step_number in range(n_steps):
+    for _ in range(n_steps):
         gradients = chi_square.gradient(*ahead)
         moved = [
             where - step * gradient for where, step, gradient in zip(ahead, steps, gradients, strict=True)
         ]
-        new = moved[0].clamp(min=0), constrain(moved[1], none if step_number < n_steps // 2 else least)
+        new = moved[0].clamp(min=0), constrain(moved[1])
         changes = [after - before for after, before in zip(new, now, strict=True)]
         # Forget the momentum where it leads uphill (O'Donoghue & Candes 2015,
         # Foundations of Computational Mathematics 15, 715).
