@@ -291,10 +291,11 @@ def print_tables(results: dict[str, Result], n: int, jobs: Sequence[Job], n_proc
     for name in fluxes:
         between.add_column(name, justify="right")
     for name, flux in fluxes.items():
-        cells = [
-            f"{np.nanmedian(np.abs(flux - other)[chosen] / np.maximum(flux, other)[chosen]):.4f}"
-            for other in fluxes.values()
-        ]
+        cells = []
+        for other in fluxes.values():
+            larger = np.maximum(flux, other)
+            both = chosen & (larger > 0)
+            cells.append(f"{np.median(np.abs(flux - other)[both] / larger[both]):.4f}")
         between.add_row(name, *cells)
     console.print(between)
 

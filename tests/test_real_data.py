@@ -68,6 +68,17 @@ def test_the_model_explains_the_data(blend):
     assert sum(p.chi2 for p in models) / sum(p.n_pixels for p in models) < 1.3
 
 
+def test_the_model_is_about_as_good_as_that_of_lsst_scarlet_lite(blend):
+    # Reduced chi-square of lsst.scarlet.lite 29.2025.4300 with the stack's
+    # settings: benchmarks/deblenders.py --scene hsc_cosmos_35.npz.
+    expected = 1.3265
+    models = deblend(blend.scene, detections_at(blend.scene, blend.peaks).parents)
+    assert [model.reduced_chi2 for model in models] == [pytest.approx(expected, rel=0.05)]
+    options = DeblendOptions(tolerance=1e-4, max_iterations=300)
+    models = deblend(blend.scene, detections_at(blend.scene, blend.peaks).parents, options)
+    assert all(model.reduced_chi2 < 1.01 * expected for model in models)
+
+
 def test_a_source_left_out_is_found_again(blend):
     found = 0
     for left_out in range(7):
