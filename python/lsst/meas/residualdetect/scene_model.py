@@ -51,6 +51,34 @@ class SourceModel:
     morphology: Array
     origin: tuple[int, int]
 
+    @classmethod
+    def from_pixels(
+        cls,
+        peak_id: int,
+        spectrum: npt.NDArray[np.floating],
+        y: npt.NDArray[np.integer],
+        x: npt.NDArray[np.integer],
+        light: npt.NDArray[np.floating],
+    ) -> SourceModel:
+        """A source of unit sum, cut to the pixels where it has light.
+
+        Parameters
+        ----------
+        peak_id : `int`
+            Id of the peak that it models.
+        spectrum : `numpy.ndarray`, (band,)
+            Factor of ``light`` in each band.
+        y, x : `numpy.ndarray`, (n,)
+            Patch coordinates of the pixels; at least one.
+        light : `numpy.ndarray`, (n,)
+            Morphology there.
+        """
+        first = int(y.min()), int(x.min())
+        morphology = np.zeros((y.max() - first[0] + 1, x.max() - first[1] + 1), np.float32)
+        total = light.sum(dtype=np.float64)
+        morphology[y - first[0], x - first[1]] = light / total
+        return cls(peak_id, (spectrum * total).astype(np.float32), morphology, first)
+
     @property
     def flux(self) -> Array:
         """Total flux in each band: (band,), float32."""

@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -30,17 +30,21 @@ from torch import Tensor
 
 from ..footprint import Parent, Peak
 from ..scene import Array, Scene
+from ..scene_model import difference_kernels
 from .convolve import BandConvolver
+from .options import DeblendOptions
 
 __all__ = [
     "Batch",
     "Component",
     "Cutout",
     "Field",
+    "common_shape",
     "find_fault",
     "footprint_mask",
     "make_batch",
     "make_cutout",
+    "make_cutouts",
 ]
 
 
@@ -70,6 +74,14 @@ class Field:
     scene: Scene
     bad_planes: tuple[str, ...]
     kernels: Array
+
+    @cached_property
+    def fault(self) -> str:
+        """Why none of its parents can be fitted; empty if they can."""
+        for band, kernel in zip(self.scene.bands, self.kernels, strict=True):
+            if not (np.isfinite(kernel).all() and kernel.any()):
+                return f"no usable PSF in band {band!r}"
+        return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +133,8 @@ def find_fault(cutout: Cutout) -> str:
     parent, scene = cutout.parent, cutout.field.scene
     if not parent.peaks:
         return "no peaks"
-    for band, kernel in zip(scene.bands, cutout.field.kernels, strict=True):
-        if not (np.isfinite(kernel).all() and kernel.any()):
-            return f"no usable PSF in band {band!r}"
+    if cutout.field.fault:
+        return cutout.field.fault
     if min(cutout.shape) <= 0:
         return "footprint outside the scene"
     if not (cutout.weights * footprint_mask(cutout)).any():
@@ -138,6 +149,22 @@ def find_fault(cutout: Cutout) -> str:
         if not cutout.weights[:, y - cutout.box[0].start, x - cutout.box[1].start].any():
             return f"{where} is on a pixel that is bad in all bands"
     return ""
+
+
+def make_cutouts(
+    blends: Sequence[tuple[Scene, Sequence[Parent]]], options: DeblendOptions
+) -> Iterator[tuple[Cutout, str]]:
+    """Every parent of every scene, with `find_fault`'s answer."""
+    for number, (scene, parents) in enumerate(blends):
+        field = Field(scene, options.bad_planes, difference_kernels(scene.psfs, options.sigma_pix))
+        for place, parent in enumerate(parents):
+            cutout = make_cutout((number, place), field, parent)
+            yield cutout, find_fault(cutout)
+
+
+def common_shape(cutouts: Sequence[Cutout]) -> tuple[int, int]:
+    """Height and width of a box that holds each of them."""
+    return max(cutout.shape[0] for cutout in cutouts), max(cutout.shape[1] for cutout in cutouts)
 
 
 def footprint_mask(cutout: Cutout) -> npt.NDArray[np.bool_]:
@@ -245,7 +272,7 @@ def make_batch(cutouts: Sequence[Cutout], device: torch.device) -> Batch:
     """
     fields = list(dict.fromkeys(cutout.field for cutout in cutouts))
     n_bands = len(fields[0].kernels)
-    shape = max(cutout.shape[0] for cutout in cutouts), max(cutout.shape[1] for cutout in cutouts)
+    shape = common_shape(cutouts)
     images = np.zeros((len(cutouts), n_bands, *shape), np.float32)
     stacked = np.zeros_like(images)
     support = np.zeros((len(cutouts), *shape), np.bool_)

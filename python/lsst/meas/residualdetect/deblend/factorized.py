@@ -30,13 +30,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..footprint import Parent
-from ..scene import Array, Scene
-from ..scene_model import ParentModel, SourceModel, difference_kernels
-from .batch import Batch, Cutout, Field, find_fault, make_batch, make_cutout
+from ..scene import Scene
+from ..scene_model import ParentModel, SourceModel
+from .batch import Batch, Cutout, common_shape, make_batch, make_cutouts
 from .convolve import kernel_reach, padded_shape
 from .fit import Fit, fit_batch
 from .initialize import choose_components
@@ -52,19 +51,13 @@ _EMPTY_PIXELS = 20_000
 # Pixels in the stamp of a component, for the estimate of memory.
 _TYPICAL_STAMP = 1000
 
-IntArray = npt.NDArray[np.int64]
-
-
-def _common_shape(cutouts: Sequence[Cutout]) -> tuple[int, int]:
-    return max(cutout.shape[0] for cutout in cutouts), max(cutout.shape[1] for cutout in cutouts)
-
 
 def _mbytes(cutouts: Sequence[Cutout]) -> float:
     """Working memory that parents need together, in 2^20 bytes, roughly."""
     # Data, model and their padded transforms; per component a stamp, its
     # indices and what it sees of each band.
     n_bands = len(cutouts[0].field.kernels)
-    n_pixels = math.prod(_common_shape(cutouts))
+    n_pixels = math.prod(common_shape(cutouts))
     n_components = sum(len(cutout.components) for cutout in cutouts)
     floats = 20 * n_bands * n_pixels * len(cutouts)
     floats += (30 + 3 * n_bands) * min(n_pixels, _TYPICAL_STAMP) * n_components
@@ -81,7 +74,7 @@ def _batches(group: Sequence[Cutout], mbytes: float) -> Iterator[list[Cutout]]:
     for cutout in sorted(group, key=lambda cutout: (max(cutout.shape), min(cutout.shape))):
         needed = math.prod(padded_shape(cutout.shape, reach))
         together = [*some, cutout]
-        pixels = len(together) * math.prod(padded_shape(_common_shape(together), reach))
+        pixels = len(together) * math.prod(padded_shape(common_shape(together), reach))
         most = _EMPTY_FACTOR * (own_pixels + needed) + _EMPTY_PIXELS
         if some and (pixels > most or _mbytes(together) > mbytes):
             yield some
@@ -89,17 +82,6 @@ def _batches(group: Sequence[Cutout], mbytes: float) -> Iterator[list[Cutout]]:
         some = together
         own_pixels += needed
     yield some
-
-
-def _source_model(peak_id: int, spectrum: Array, y: IntArray, x: IntArray, light: Array) -> SourceModel:
-    """A component of unit sum, cut to where it has light."""
-    first = y.min(), x.min()
-    morphology = np.zeros((y.max() - first[0] + 1, x.max() - first[1] + 1), np.float32)
-    total = light.sum(dtype=np.float64)
-    morphology[y - first[0], x - first[1]] = light / total
-    return SourceModel(
-        peak_id, (spectrum * total).astype(np.float32), morphology, (int(first[0]), int(first[1]))
-    )
 
 
 def _parent_models(fit: Fit, cutouts: Sequence[Cutout], batch: Batch) -> Iterator[ParentModel]:
@@ -119,7 +101,7 @@ def _parent_models(fit: Fit, cutouts: Sequence[Cutout], batch: Batch) -> Iterato
         y0, x0 = (box.start + first for box, first in zip(cutout.box, origin, strict=True))
         if math.isfinite(chi2):
             sources = tuple(
-                _source_model(peak.id, spectra[k], y[part] + y0, x[part] + x0, light[part])
+                SourceModel.from_pixels(peak.id, spectra[k], y[part] + y0, x[part] + x0, light[part])
                 for k, (peak, _) in enumerate(cutout.components, start=component)
                 for part in (slice(starts[k], ends[k]),)
             )
@@ -140,21 +122,18 @@ def fit_parents(
     device = torch.device(options.device)
     models: dict[tuple[int, int], ParentModel] = {}
     similar: dict[tuple[int, ...], list[Cutout]] = defaultdict(list)
-    for number, (scene, parents) in enumerate(blends):
-        field = Field(scene, options.bad_planes, difference_kernels(scene.psfs, options.sigma_pix))
-        for place, parent in enumerate(parents):
-            cutout = make_cutout((number, place), field, parent)
-            failure = find_fault(cutout)
-            if failure:
-                models[cutout.index] = ParentModel(parent.id, (), failure=failure)
-                progress(1)
-            else:
-                components = tuple(
-                    (peak, component)
-                    for peak in parent.peaks
-                    for component in choose_components(scene, peak, options)
-                )
-                similar[scene.psfs.shape].append(replace(cutout, components=components))
+    for cutout, failure in make_cutouts(blends, options):
+        parent, scene = cutout.parent, cutout.field.scene
+        if failure:
+            models[cutout.index] = ParentModel(parent.id, (), failure=failure)
+            progress(1)
+            continue
+        components = tuple(
+            (peak, component)
+            for peak in parent.peaks
+            for component in choose_components(scene, peak, options)
+        )
+        similar[scene.psfs.shape].append(replace(cutout, components=components))
 
     batches = (some for group in similar.values() for some in _batches(group, options.batch_mbytes))
     for some in batches:

@@ -33,8 +33,8 @@ from lsst.scarlet import lite
 
 from ..footprint import Parent
 from ..scene import Scene
-from ..scene_model import ParentModel, SourceModel, difference_kernels, gaussian_psf
-from .batch import Cutout, Field, find_fault, footprint_mask, make_cutout
+from ..scene_model import ParentModel, SourceModel, gaussian_psf
+from .batch import Cutout, footprint_mask, make_cutouts
 from .options import DeblendOptions
 
 __all__ = ["fit_parents"]
@@ -69,18 +69,11 @@ def _observe(cutout: Cutout, sigma_pix: float) -> lite.Observation:
 def _source_models(blend: lite.Blend, parent: Parent) -> Iterator[SourceModel]:
     for peak, source in zip(parent.peaks, blend.sources, strict=True):
         for component in source.components:
-            lit = np.argwhere(component.morph > 0)
-            if not len(lit):
-                continue
-            low, high = lit.min(0), lit.max(0) + 1
-            morphology = component.morph[low[0] : high[0], low[1] : high[1]]
-            total = morphology.sum(dtype=np.float64)
-            yield SourceModel(
-                peak.id,
-                (component.spectrum * total).astype(np.float32),
-                (morphology / total).astype(np.float32),
-                (int(component.bbox.origin[0] + low[0]), int(component.bbox.origin[1] + low[1])),
-            )
+            y, x = component.morph.nonzero()
+            if len(y):
+                y0, x0 = component.bbox.origin
+                light = component.morph[y, x]
+                yield SourceModel.from_pixels(peak.id, component.spectrum, y + y0, x + x0, light)
 
 
 def _fit(
@@ -132,21 +125,17 @@ def fit_parents(
     the details.
     """
     monotonicity = lite.operators.Monotonicity((_MONOTONIC_SIDE, _MONOTONIC_SIDE))
-    models: list[list[ParentModel]] = []
-    for number, (scene, parents) in enumerate(blends):
-        field = Field(scene, options.bad_planes, difference_kernels(scene.psfs, options.sigma_pix))
-        models.append([])
-        for place, parent in enumerate(parents):
-            cutout = make_cutout((number, place), field, parent)
-            failure = find_fault(cutout)
-            if failure:
-                model = ParentModel(parent.id, (), failure=failure)
-            else:
-                try:
-                    model = _fit(parent, _observe(cutout, options.sigma_pix), monotonicity, options)
-                # Whatever goes wrong inside is this parent's failure alone.
-                except Exception as error:
-                    model = ParentModel(parent.id, (), failure=f"{type(error).__name__}: {error}")
-            models[-1].append(model)
-            progress(1)
+    models: list[list[ParentModel]] = [[] for _ in blends]
+    for cutout, failure in make_cutouts(blends, options):
+        parent = cutout.parent
+        if failure:
+            model = ParentModel(parent.id, (), failure=failure)
+        else:
+            try:
+                model = _fit(parent, _observe(cutout, options.sigma_pix), monotonicity, options)
+            # Whatever goes wrong inside is this parent's failure alone.
+            except Exception as error:
+                model = ParentModel(parent.id, (), failure=f"{type(error).__name__}: {error}")
+        models[cutout.index[0]].append(model)
+        progress(1)
     return models
