@@ -20,7 +20,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
+from ..deblend import engine_names
 from .common import check_folder, progress_bar
 
 __all__ = ["simulate"]
@@ -36,7 +38,7 @@ __all__ = ["simulate"]
     "--size", type=click.IntRange(min=1), default=300, show_default=True, help="Side of a scene in pixels."
 )
 @click.option("--bands", default="ugrizy", show_default=True, help="Bands, a letter each.")
-@click.option("--survey", default="LSST", show_default=True, help="Survey, by surveycodex's name.")
+@click.option("--survey", default="LSST", show_default=True, help="Survey, by surveycodex's name; with --tiles also several, as LSST,HSC.")
 @click.option(
     "--density",
     type=click.FloatRange(min=0),
@@ -56,8 +58,24 @@ __all__ = ["simulate"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw the galaxies from your own table with CatSim's columns.",
 )
+@click.option(
+    "--tiles",
+    is_flag=True,
+    help="Write deblended training tiles, all conditions varied, in place of scene files.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(engine_names()),
+    default=("factorized",),
+    show_default=True,
+    help="Deblender of the tiles; several take turns.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+@click.pass_context
 def simulate(
+    context: click.Context,
     out: Path,
     number: int,
     seed: int,
@@ -67,17 +85,44 @@ def simulate(
     density: float,
     exposure: float,
     catalogue: Path | None,
+    tiles: bool,
+    engines: tuple[str, ...],
     jobs: int | None,
 ) -> None:
     """Simulate coadds with a table of every true source.
 
     Scene k of a seed is the same whatever the number and the processes.
 
+    With --tiles: squares of sky for `residualdetect train`, detected and
+    deblended, with boxes and masks of the sources that the deblender was not
+    told of. Depth, density, seeing, stars, bands and flaws are drawn anew for
+    each. A run that was cut off goes on where it was.
+
     \b
     Examples:
       residualdetect simulate --out scenes -n 100
       residualdetect simulate --out dense -n 10 --density 3 --bands gri
+      residualdetect simulate --out tiles -n 4000 --size 256 --tiles
     """
+    if tiles:
+        from ..simulation.parallel import usable_cores
+        from ..training import TileOptions, generate_tiles
+
+        for name in ("bands", "density", "exposure", "catalogue"):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name} goes with scene files; --tiles draws it for each tile")
+        check_folder(out)
+        with progress_bar("Simulating tiles", number) as progress:
+            made = generate_tiles(
+                out,
+                number,
+                TileOptions(size=size, surveys=tuple(survey.split(",")), engines=engines),
+                seed,
+                jobs=jobs or usable_cores(),
+                progress=progress,
+            )
+        click.echo(f"{number} tiles in {out}, {made} of them new")
+        return
     from ..scene_file import SceneFile, write_scene_file
     from ..simulation import SimulationOptions, read_catsim, simulate_scenes
 

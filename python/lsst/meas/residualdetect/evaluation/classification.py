@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from ..footprint import Peak
+from ..footprint import Detections, Peak
+from ..scene import Scene
 from .matching import Floats, Integers, match_peaks
 from .measures import core_owner
 from .results import EvaluationOptions, PatchResult, PeakClass, TruthClass
@@ -83,7 +84,12 @@ class TruthLabels:
 
 
 def classify_truth(
-    result: PatchResult, positions: Floats, snr: Floats, sigma_pix: float, options: EvaluationOptions
+    detections: Detections,
+    scene: Scene,
+    positions: Floats,
+    snr: Floats,
+    sigma_pix: float,
+    options: EvaluationOptions,
 ) -> TruthLabels:
     """Hold the ordinary detection against the truth.
 
@@ -92,7 +98,9 @@ def classify_truth(
 
     Parameters
     ----------
-    result : `PatchResult`
+    detections : `Detections`
+        Catalogue of the ordinary detection.
+    scene : `Scene`
         The patch.
     positions : `numpy.ndarray`, (n, 2)
         True positions (y, x) in patch coordinates, all on the image.
@@ -108,8 +116,8 @@ def classify_truth(
     labels : `TruthLabels`
         One entry per true source.
     """
-    parents = result.before.parents
-    peaks = positions_of(result.before.peaks)
+    parents = detections.parents
+    peaks = positions_of(detections.peaks)
     parent_of_peak = np.repeat(np.arange(len(parents)), [len(parent.peaks) for parent in parents])
     peak = np.full(len(snr), -1, dtype=np.int64)
     seen = np.flatnonzero(snr >= options.faint_snr)
@@ -117,8 +125,8 @@ def classify_truth(
         positions[seen], snr[seen], peaks, radius_pix=options.match_radius_pix, sigma_pix=sigma_pix
     )
 
-    labels = result.before.labels(result.scene.shape, result.scene.origin)
-    rows, columns = (np.rint(positions) - result.scene.origin).astype(np.int64).T
+    labels = detections.labels(scene.shape, scene.origin)
+    rows, columns = (np.rint(positions) - scene.origin).astype(np.int64).T
     parent = labels[rows, columns].astype(np.int64) - 1
     has_peak = peak >= 0
     parent[has_peak] = parent_of_peak[peak[has_peak]]

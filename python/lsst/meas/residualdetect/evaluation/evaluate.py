@@ -81,7 +81,7 @@ def _truth_table(result: PatchResult, options: EvaluationOptions) -> tuple[Table
     # bad pixels is nobody's fault.
     rows = _observed(result, positions)
     sigma_pix = psf_sigma_pix(result.scene)
-    labels = classify_truth(result, positions[rows], snr[rows], sigma_pix, options)
+    labels = classify_truth(result.before, result.scene, positions[rows], snr[rows], sigma_pix, options)
     peaks = classify_new_peaks(result, positions[rows], snr[rows], labels, sigma_pix, options)
 
     found = np.isin(peaks.name, [PeakClass.RIGHT, PeakClass.RIGHT_FAINT])

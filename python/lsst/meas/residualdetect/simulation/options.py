@@ -88,6 +88,12 @@ class SimulationOptions:
     saturation_mag : `float`
         A point source of this magnitude just saturates its brightest pixel
         (LSST: about 15.8 in gri, Ivezic et al. 2019, ApJ 873, 111).
+    noise_correlation : `float`
+        Correlation of the noise of adjacent pixels, as resampling leaves it
+        in coadds; the variance of a pixel is the same.
+    knot_fraction : `float`
+        Share of the light of large bright disks that comes from unresolved
+        knots, as in real star-forming galaxies.
 
     Raises
     ------
@@ -111,6 +117,8 @@ class SimulationOptions:
     psf_size: int = 41
     margin_arcsec: float = 5.0
     saturation_mag: float = 15.8
+    noise_correlation: float = 0.0
+    knot_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
@@ -127,6 +135,8 @@ class SimulationOptions:
             ("psf_ellipticity", 0, 0.2),
             ("margin_arcsec", 0, 60),
             ("saturation_mag", 5, 30),
+            ("noise_correlation", 0, 0.5),
+            ("knot_fraction", 0, 1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:  # also true for NaN

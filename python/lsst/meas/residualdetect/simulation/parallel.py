@@ -31,13 +31,14 @@ from ..scene import Scene
 from .options import SimulationError, SimulationOptions
 from .simulate import Truth, simulate_scene
 
-__all__ = ["simulate_scenes"]
+__all__ = ["simulate_scenes", "usable_cores"]
 
 # The catalogue of a worker process, sent to it once and not with every scene.
 _worker_catalogue: Table | None = None
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
     # Fewer than the machine has in a batch job; macOS cannot tell.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -100,7 +101,7 @@ def simulate_scenes(
     """
     if n < 0 or (jobs is not None and jobs < 1):
         raise SimulationError(f"n is {n} and jobs is {jobs}; expected at least 0 and at least 1")
-    jobs = min(jobs or _usable_cores(), max(n, 1))
+    jobs = min(jobs or usable_cores(), max(n, 1))
     if jobs == 1:
         for number in range(n):
             result = _simulate_numbered(options, seed, number, catalogue)

@@ -29,7 +29,7 @@ from scipy import fft
 
 from ..scene import Array
 from .options import BANDS, SimulationOptions
-from .sources import Sources, Values
+from .sources import Sources, Values, flux_njy
 from .survey import BandConditions, round_psf
 
 __all__ = ["Stamp", "render_sources"]
@@ -41,6 +41,11 @@ _SIDES = np.array([32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 76
 # which each is harmless: what it adds to a pixel stays below 0.1 sigma.
 _FOLDED = (2e-2, 5e-3, 1e-3, 2e-4)
 _BRIGHTNESS = np.array([2e3, 8e3, 4e4])
+
+# Fainter or smaller disks would not show their knots, and cost time.
+_N_KNOTS = 15
+_KNOTS_FROM_RADIUS_ARCSEC = 0.4
+_KNOTS_TO_MAG = 24.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +95,15 @@ def _stamp_sides(
     return _SIDES[np.minimum(np.searchsorted(_SIDES, extent / options.pixel_scale_arcsec), len(_SIDES) - 1)]
 
 
+def _shows_knots(sources: Sources, index: int) -> bool:
+    """Whether a source is so large and bright that its knots can be seen."""
+    i = BANDS.index("i")
+    return bool(
+        sources.disk.radius_arcsec[index] > _KNOTS_FROM_RADIUS_ARCSEC
+        and sources.disk.flux_njy[index, i] > flux_njy(_KNOTS_TO_MAG)
+    )
+
+
 class _FourierPlane:
     """Fourier transforms of stamps of one size.
 
@@ -125,16 +139,24 @@ class _FourierPlane:
         return fft.irfft2(total * self.psfs, s=(self.side, self.side))
 
 
+def _knots(radius_arcsec: float, seed: int) -> galsim.GSObject:
+    """Points of equal light, spread like an exponential disk."""
+    return galsim.RandomKnots(_N_KNOTS, half_light_radius=radius_arcsec, rng=galsim.BaseDeviate(seed))
+
+
 def _profiles(
-    sources: Sources, index: int, columns: Sequence[int], shift: Values
+    sources: Sources, index: int, columns: Sequence[int], shift: Values, knot_fraction: float
 ) -> list[tuple[Values, galsim.GSObject]]:
     """Flux in each band and profile, of unit flux, of a source's components."""
     parts = []
     for part, profile in ((sources.disk, galsim.Exponential), (sources.bulge, galsim.DeVaucouleurs)):
         if part.flux_njy[index].any():
-            shape = profile(half_light_radius=part.radius_arcsec[index]).shear(
-                q=part.axis_ratio[index], beta=part.angle_rad[index] * galsim.radians
-            )
+            shape = profile(half_light_radius=part.radius_arcsec[index])
+            if knot_fraction and part is sources.disk and _shows_knots(sources, index):
+                # Any seed will do that is the disk's own.
+                knots = _knots(part.radius_arcsec[index], int(1e6 * part.angle_rad[index]) + 1)
+                shape = (1 - knot_fraction) * shape + knot_fraction * knots
+            shape = shape.shear(q=part.axis_ratio[index], beta=part.angle_rad[index] * galsim.radians)
             parts.append((part.flux_njy[index, columns], shape))
     if sources.point_njy[index].any():
         parts.append((sources.point_njy[index, columns], galsim.DeltaFunction()))
@@ -178,7 +200,7 @@ def render_sources(
         if (low >= high).any():
             stamps.append(None)
             continue
-        parts = _profiles(sources, index, columns, (position - nearest) * scale)
+        parts = _profiles(sources, index, columns, (position - nearest) * scale, options.knot_fraction)
         pixels = planes[side].draw(parts)
         rows, cols = map(slice, low, high)
         inside = tuple(map(slice, low - first, high - first))

@@ -18,22 +18,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
+from scipy import ndimage
 
-from ..scene import MASK_PLANES, Scene
+from ..scene import MASK_PLANES, Array, Scene
 from .catsim import draw_from_catalogue
 from .counts import BRIGHTEST_GALAXY, BRIGHTEST_STAR, draw_magnitudes, galaxy_counts, star_counts
 from .options import BANDS, SimulationOptions
 from .placement import place_galaxies, place_stars
 from .population import draw_galaxies, draw_redshifts
-from .rendering import render_sources
+from .rendering import Stamp, render_sources
 from .sources import Sources, Values
 from .stars import draw_stars
 from .survey import draw_conditions
 
-__all__ = ["Truth", "simulate_scene"]
+__all__ = ["Truth", "simulate_scene", "simulate_with_stamps"]
 
 Truth = npt.NDArray[np.void]
 
@@ -75,6 +78,69 @@ def _truth_table(sources: Sources, positions: Values, snr: Values, bands: tuple[
     for name, values in columns.items():
         truth[name] = values
     return truth
+
+
+def _draw_noise(options: SimulationOptions, rng: np.random.Generator) -> Array:
+    """Noise of unit variance: (y, x), float32."""
+    noise = rng.standard_normal(options.shape, dtype=np.float32)
+    correlation = options.noise_correlation
+    if correlation:
+        # The kernel (a, 1, a) gives neighbours the correlation 2 a / (1 + 2 a^2).
+        side = (1 - math.sqrt(1 - 2 * correlation**2)) / (2 * correlation)
+        kernel = np.array([side, 1, side], np.float32) / math.sqrt(1 + 2 * side**2)
+        for axis in (0, 1):
+            noise = ndimage.convolve1d(noise, kernel, axis=axis, mode="wrap")
+    return noise
+
+
+def simulate_with_stamps(
+    options: SimulationOptions, rng: np.random.Generator, name: str = "", catalogue: Table | None = None
+) -> tuple[Scene, Truth, list[Stamp | None]]:
+    """Simulate as `simulate_scene` does, and keep each source's own image.
+
+    Returns
+    -------
+    scene, truth : `Scene`, `numpy.ndarray`
+        As from `simulate_scene`.
+    stamps : `list` [`Stamp` or `None`]
+        Noiseless image of each source of the truth; `None` if none of its
+        light reaches the scene.
+    """
+    conditions = draw_conditions(options, rng)
+    sources, positions = _draw_sky(options, rng, catalogue)
+    stamps = render_sources(sources, positions, conditions, options)
+
+    signal = np.zeros((len(conditions), *options.shape), np.float32)
+    for stamp in stamps:
+        if stamp is not None:
+            signal[:, stamp.rows, stamp.columns] += stamp.pixels
+    sky = np.array([band.sky_variance for band in conditions], np.float32)[:, None, None]
+    gain = np.array([band.electrons_per_njy for band in conditions], np.float32)[:, None, None]
+    variance = sky + np.clip(signal, 0, None) / gain
+    snr = np.array(
+        [
+            0.0
+            if stamp is None
+            else np.sqrt((stamp.pixels**2 / variance[:, stamp.rows, stamp.columns]).sum(dtype=float))
+            for stamp in stamps
+        ]
+    )
+
+    # Drawn for bands that are not wanted too, so that those wanted are the same.
+    noise = {band: _draw_noise(options, rng) for band in options.survey_bands}
+    full_well = np.array([band.saturation_njy for band in conditions], np.float32)[:, None, None]
+    scene = Scene(
+        images=np.minimum(
+            signal + np.sqrt(variance) * np.stack([noise[band] for band in options.bands]), full_well
+        ),
+        variance=variance,
+        psfs=np.stack([band.psf_image for band in conditions]),
+        bands=options.bands,
+        mask=(signal > full_well).astype(np.int32) << MASK_PLANES["SAT"],
+        name=name,
+        pixel_scale_arcsec=options.pixel_scale_arcsec,
+    )
+    return scene, _truth_table(sources, positions, snr, options.bands), stamps
 
 
 def simulate_scene(
@@ -128,38 +194,5 @@ def simulate_scene(
     A source needs some 60 kB of memory until the scene is done. Scenes of
     one generator state in different bands show the same sky.
     """
-    conditions = draw_conditions(options, rng)
-    sources, positions = _draw_sky(options, rng, catalogue)
-    stamps = render_sources(sources, positions, conditions, options)
-
-    signal = np.zeros((len(conditions), *options.shape), np.float32)
-    for stamp in stamps:
-        if stamp is not None:
-            signal[:, stamp.rows, stamp.columns] += stamp.pixels
-    sky = np.array([band.sky_variance for band in conditions], np.float32)[:, None, None]
-    gain = np.array([band.electrons_per_njy for band in conditions], np.float32)[:, None, None]
-    variance = sky + np.clip(signal, 0, None) / gain
-    snr = np.array(
-        [
-            0.0
-            if stamp is None
-            else np.sqrt((stamp.pixels**2 / variance[:, stamp.rows, stamp.columns]).sum(dtype=float))
-            for stamp in stamps
-        ]
-    )
-
-    # Drawn for bands that are not wanted too, so that those wanted are the same.
-    noise = {band: rng.standard_normal(options.shape, dtype=np.float32) for band in options.survey_bands}
-    full_well = np.array([band.saturation_njy for band in conditions], np.float32)[:, None, None]
-    scene = Scene(
-        images=np.minimum(
-            signal + np.sqrt(variance) * np.stack([noise[band] for band in options.bands]), full_well
-        ),
-        variance=variance,
-        psfs=np.stack([band.psf_image for band in conditions]),
-        bands=options.bands,
-        mask=(signal > full_well).astype(np.int32) << MASK_PLANES["SAT"],
-        name=name,
-        pixel_scale_arcsec=options.pixel_scale_arcsec,
-    )
-    return scene, _truth_table(sources, positions, snr, options.bands)
+    scene, truth, _ = simulate_with_stamps(options, rng, name, catalogue)
+    return scene, truth

@@ -1,0 +1,220 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""From a checkpoint to a model package that runs anywhere."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from safetensors.torch import save_file
+from torch import nn
+
+from ..detectors.onnx import OnnxRuntime
+from ..features import CANONICAL_BANDS
+from ..model_package import write_package
+from .calibration import fit_calibration
+from .config import feature_options
+from .validation import RecoveryEvaluator, ValidationTiles
+
+__all__ = ["export_package", "load_trained", "write_onnx"]
+
+_OPSET = 17  # 15 and below are silently wrong for ROIAlign
+
+
+class _Flat(nn.Module):
+    """A Mask R-CNN with tensors in and tensors out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, channels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        (found,) = self.network.inference([{"image": channels}], do_postprocess=False)
+        return found.pred_boxes.tensor, found.scores, found.pred_masks[:, 0]
+
+
+def load_trained(cfg: CfgNode, checkpoint: Path) -> nn.Module:
+    """A network with the weights of one of this project's own checkpoints.
+
+    Parameters
+    ----------
+    cfg : `detectron2.config.CfgNode`
+        What it was trained with.
+    checkpoint : `pathlib.Path`
+        File that `train` wrote. It is a pickle: never load one from outside.
+
+    Returns
+    -------
+    network : `torch.nn.Module`
+        On the CPU, ready for inference.
+    """
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "cpu"
+    network = build_model(cfg)
+    DetectionCheckpointer(network).load(str(checkpoint))
+    return network.eval()
+
+
+def write_onnx(network: nn.Module, n_channels: int, path: Path) -> None:
+    """Write a network in the Open Neural Network Exchange format.
+
+    Parameters
+    ----------
+    network : `torch.nn.Module`
+        Trained `GeneralizedRCNN`.
+    n_channels : `int`
+        Number of its input channels.
+    path : `pathlib.Path`
+        File to write: input ``channels`` (channel, y, x), outputs ``boxes``
+        (n, 4: x0, y0, x1, y1), ``scores`` (n,), ``masks`` (n, y, x).
+    """
+    example = torch.randn(n_channels, 192, 224, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer warns of every Python number it meets
+        torch.onnx.export(
+            _Flat(network).eval(),
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["channels"],
+            output_names=["boxes", "scores", "masks"],
+            dynamic_axes={
+                "channels": {1: "height", 2: "width"},
+                "boxes": {0: "detections"},
+                "scores": {0: "detections"},
+                "masks": {0: "detections"},
+            },
+        )
+
+
+def _calibrate(onnx_file: Path, cfg: CfgNode, tiles: Path) -> tuple[dict[str, Any], RecoveryEvaluator]:
+    """Corners of the calibration, and the evaluator that saw the tiles."""
+    cfg = cfg.clone()
+    cfg.TILES.VALIDATION = str(tiles)
+    runtime = OnnxRuntime(onnx_file)
+    evaluator = RecoveryEvaluator()
+    for (example,) in ValidationTiles(cfg):
+        boxes, scores, _ = runtime(example["image"].numpy())
+        centres = (boxes[:, :2] + boxes[:, 2:])[:, ::-1] / 2 - 0.5
+        evaluator.add(centres, scores, example["peaks"], example["truth"])
+    score, probability = fit_calibration(*evaluator.ranked())
+    return {"score": score, "probability": probability}, evaluator
+
+
+def export_package(
+    cfg: CfgNode,
+    checkpoint: Path,
+    folder: Path,
+    *,
+    validation: Path,
+    target_purity: float = 0.9,
+    pixel_scale_arcsec: float = 0.2,
+    tile_size: int = 768,
+    margin: int = 72,
+) -> dict[str, Any]:
+    """Write a model package: weights for Detectron2, the same network for
+    ONNX Runtime, and what both need to know.
+
+    Parameters
+    ----------
+    cfg : `detectron2.config.CfgNode`
+        What the network was trained with.
+    checkpoint : `pathlib.Path`
+        Its weights.
+    folder : `pathlib.Path`
+        Package to write; named like it.
+    validation : `pathlib.Path`
+        Tiles, not trained on, on which scores are calibrated.
+    target_purity : `float`, optional
+        Purity on these tiles that decides the threshold.
+    pixel_scale_arcsec : `float`, optional
+        Pixels it was trained on.
+    tile_size, margin : `int`, optional
+        How to cut patches; see `ModelPackage`.
+
+    Returns
+    -------
+    results : `dict`
+        Figures on the validation tiles.
+    """
+    network = load_trained(cfg, checkpoint)
+    options = feature_options(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    onnx_file = folder / "model.onnx"
+    write_onnx(network, options.n_channels, onnx_file)
+    weights = folder / "weights.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, weights)
+    config = cfg.clone()
+    config.MODEL.WEIGHTS = config.TILES.TRAIN = config.TILES.VALIDATION = config.OUTPUT_DIR = ""
+    config_file = folder / "detectron2.yaml"
+    config_file.write_text(config.dump())
+
+    calibration, evaluator = _calibrate(onnx_file, cfg, validation)
+    curve = evaluator.curve()
+    recovery, threshold = curve.at_purity(target_purity)
+    results = {
+        "validation": {
+            "n_sources": evaluator.n_targets,
+            "average_precision": round(curve.average_precision, 4),
+            f"recovery_at_purity_{target_purity:g}": round(recovery, 4),
+        }
+    }
+    description = {
+        "format": 1,
+        "name": folder.name,
+        "bands": list(CANONICAL_BANDS),
+        "pixel_scale_arcsec": pixel_scale_arcsec,
+        "features": {
+            "softening": options.softening,
+            "residual_scale": options.residual_scale,
+            "model_scale": options.model_scale,
+            "peak_channel": options.peak_channel,
+            "peak_sigma_pix": options.peak_sigma_pix,
+        },
+        "tile_size": tile_size,
+        "margin": margin,
+        "stride": int(network.backbone.size_divisibility),
+        "calibration": calibration,
+        "score_threshold": _calibrated(threshold, calibration),
+        "training": {
+            "date": datetime.now(UTC).date().isoformat(),
+            "iterations": cfg.SOLVER.MAX_ITER,
+            "tiles_per_iteration": cfg.SOLVER.IMS_PER_BATCH,
+            "crop": cfg.TILES.CROP,
+            "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "results": results,
+    }
+    write_package(folder, description, [onnx_file, weights, config_file])
+    return results
+
+
+def _calibrated(score: float, calibration: dict[str, Any]) -> float:
+    import numpy as np
+
+    return round(float(np.interp(score, calibration["score"], calibration["probability"])), 4)

@@ -1,0 +1,106 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Detectron2's trainer on our tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, default_setup, launch
+from detectron2.utils import comm
+from torch.utils.data import DataLoader
+
+from .dataset import train_loader
+from .validation import RecoveryEvaluator, ValidationTiles
+
+__all__ = ["Trainer", "train"]
+
+
+class Trainer(DefaultTrainer):  # type: ignore[misc]  # detectron2 has no types
+    """`detectron2.engine.DefaultTrainer` with our tiles, AdamW, and recovery
+    and purity on the validation tiles.
+    """
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader[Any]:
+        """Crops of the tiles in ``TILES.TRAIN``."""
+        # A resumed run must not see the first crops once more.
+        seed = abs(hash((cfg.SEED, torch.initial_seed()))) % 2**31
+        return train_loader(cfg, seed, comm.get_rank(), comm.get_world_size())
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ValidationTiles:
+        """Whole tiles of ``TILES.VALIDATION``."""
+        return ValidationTiles(cfg)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> RecoveryEvaluator:
+        """Recovery and purity."""
+        return RecoveryEvaluator()
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW; biases and normalisation are not decayed."""
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": cfg.SOLVER.WEIGHT_DECAY},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, betas=tuple(cfg.SOLVER.BETAS))
+        limit = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if cfg.SOLVER.CLIP_GRADIENTS.ENABLED else None
+        if limit is not None:
+            optimizer.register_step_pre_hook(
+                lambda *_: torch.nn.utils.clip_grad_norm_(parameters, limit) and None
+            )
+        return optimizer
+
+
+def _run(cfg: CfgNode, resume: bool) -> None:
+    default_setup(cfg, None)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+
+
+def train(cfg: CfgNode, *, resume: bool = True, n_gpus: int = 0) -> None:
+    """Train a network.
+
+    Writes checkpoints, a log, TensorBoard events and ``metrics.json`` to
+    ``cfg.OUTPUT_DIR``.
+
+    Parameters
+    ----------
+    cfg : `detectron2.config.CfgNode`
+        What and how; see `read_config`.
+    resume : `bool`, optional
+        Whether to go on from the last checkpoint in the output folder, if
+        there is one.
+    n_gpus : `int`, optional
+        Number of GPUs; 0 trains on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        Raised if a folder of tiles is empty.
+    """
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "cuda" if n_gpus else "cpu"
+    cfg.DATASETS.TEST = ("validation",)
+    Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+    launch(_run, num_gpus_per_machine=max(n_gpus, 1), dist_url="auto", args=(cfg, resume))

@@ -1,0 +1,175 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What varies from one training scene to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..simulation import SimulationOptions
+
+__all__ = ["TileOptions", "Variation", "draw_variation"]
+
+# Sets of bands beside the survey's own, with grizy and gri the most common.
+_BAND_SETS = ("grizy", "grizy", "gri", "gri", "griz", "riz", "ugri", "izy")
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """Ranges from which training scenes are drawn.
+
+    Parameters
+    ----------
+    size : `int`
+        Side of a tile in pixels.
+    surveys : `tuple` [`str`, ...]
+        Surveys to draw from, alike often; see `SimulationOptions`.
+    engines : `tuple` [`str`, ...]
+        Deblenders to draw from, alike often.
+    density : `tuple` [`float`, `float`]
+        Lowest and highest factor of the galaxy counts; log-uniform.
+    exposure : `tuple` [`float`, `float`]
+        Shortest and longest exposure in units of the full survey's; half of
+        the scenes have the longest, the others are log-uniform.
+    star_density : `tuple` [`float`, `float`]
+        Fewest and most stars (i < 25) per square arcminute; log-uniform.
+    max_noise_correlation : `float`
+        Half of the scenes have noise correlated by up to this.
+    max_knot_fraction : `float`
+        Half of the scenes have disks with up to this share of light in knots.
+    psf_error : `float`
+        Standard deviation of the relative error of the PSF's size that the
+        deblender is given, and of twice each component of the shear error,
+        in half of the scenes.
+    fewer_bands : `float`
+        Share of the scenes without some of the survey's bands.
+    masked : `float`
+        Share of the scenes with bad columns, rows and blots.
+    informed : `float`
+        Share of the scenes in which the deblender is told of some, or all,
+        of the sources that ordinary detection does not find: what a second
+        iteration sees, and what has nothing left to be found.
+    """
+
+    size: int = 256
+    surveys: tuple[str, ...] = ("LSST",)
+    engines: tuple[str, ...] = ("factorized",)
+    density: tuple[float, float] = (0.5, 4.0)
+    exposure: tuple[float, float] = (0.1, 1.0)
+    star_density: tuple[float, float] = (1.0, 15.0)
+    max_noise_correlation: float = 0.2
+    max_knot_fraction: float = 0.3
+    psf_error: float = 0.01
+    fewer_bands: float = 0.2
+    masked: float = 0.3
+    informed: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.size < 64:
+            raise ValueError(f"size is {self.size} pixels; expected at least 64")
+        for name in ("surveys", "engines"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; expected at least one name")
+        for name in ("density", "exposure", "star_density"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is {low} to {high}; expected 0 < lowest <= highest")
+        for name in ("fewer_bands", "masked", "informed", "psf_error"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One scene's share of `TileOptions`.
+
+    Parameters
+    ----------
+    simulation : `SimulationOptions`
+        What to simulate.
+    engine : `str`
+        Deblender.
+    psf_size_error : `float`
+        Relative error of the PSF's size.
+    psf_shear_error : `tuple` [`float`, `float`]
+        Error of the two components of its shear.
+    masked : `bool`
+        Whether to mask pixels.
+    told : `float`
+        Share of the sources without a peak that the deblender is told of.
+    """
+
+    simulation: SimulationOptions
+    engine: str = "factorized"
+    psf_size_error: float = 0.0
+    psf_shear_error: tuple[float, float] = (0.0, 0.0)
+    masked: bool = False
+    told: float = 0.0
+
+
+def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    low, high = np.log(limits)
+    return float(np.exp(rng.uniform(low, high)))
+
+
+def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
+    """Draw what one scene is like.
+
+    Parameters
+    ----------
+    options : `TileOptions`
+        Ranges.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    variation : `Variation`
+        Conditions of the scene.
+    """
+    survey = str(rng.choice(options.surveys))
+    simulation = SimulationOptions(bands=("i",), survey=survey)
+    bands = simulation.survey_bands
+    if rng.random() < options.fewer_bands:
+        wanted = str(rng.choice(_BAND_SETS))
+        bands = tuple(band for band in bands if band in wanted)
+    psf_error = options.psf_error if rng.random() < 0.5 else 0.0
+    shear_error = rng.normal(0, psf_error / 2, 2)
+    informed = rng.random() < options.informed
+    simulation = replace(
+        simulation,
+        bands=bands,
+        shape=(options.size, options.size),
+        density=_log_uniform(options.density, rng),
+        exposure_factor=options.exposure[1] if rng.random() < 0.5 else _log_uniform(options.exposure, rng),
+        star_density=_log_uniform(options.star_density, rng),
+        seeing_scatter=0.08,
+        psf_ellipticity=0.03,
+        psf_profile="moffat" if rng.random() < 0.3 else "kolmogorov",
+        noise_correlation=rng.uniform(0, options.max_noise_correlation) if rng.random() < 0.5 else 0.0,
+        knot_fraction=rng.uniform(0, options.max_knot_fraction) if rng.random() < 0.5 else 0.0,
+    )
+    return Variation(
+        simulation=simulation,
+        engine=str(rng.choice(options.engines)),
+        psf_size_error=float(rng.normal(0, psf_error)),
+        psf_shear_error=(float(shear_error[0]), float(shear_error[1])),
+        masked=bool(rng.random() < options.masked),
+        # A quarter of the informed scenes have nothing left to be found.
+        told=min(1.0, float(rng.uniform(0, 4 / 3))) if informed else 0.0,
+    )

@@ -1,0 +1,164 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The network's own side of training; needs Detectron2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("detectron2")
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+
+from lsst.meas.residualdetect.model_package import load_package  # noqa: E402
+from lsst.meas.residualdetect.package_files import find_file  # noqa: E402
+from lsst.meas.residualdetect.training import TileOptions, generate_tiles  # noqa: E402
+from lsst.meas.residualdetect.training.config import feature_options, read_config  # noqa: E402
+from lsst.meas.residualdetect.training.dataset import TileCrops, crop_tile, to_detectron2  # noqa: E402
+from lsst.meas.residualdetect.training.shards import read_shard, shard_paths  # noqa: E402
+from lsst.meas.residualdetect.training.train import Trainer, train  # noqa: E402
+from lsst.meas.residualdetect.training.validation import RecoveryEvaluator  # noqa: E402
+
+CONFIG = find_file("config/training", "mask_rcnn_ugrizy.yaml")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiles")
+    generate_tiles(folder, 4, TileOptions(size=96, density=(2.0, 3.0), informed=0.0), 3, jobs=1)
+    return folder
+
+
+@pytest.fixture
+def cfg(folder: Path, tmp_path: Path):
+    return read_config(
+        CONFIG,
+        [
+            *("TILES.TRAIN", str(folder), "TILES.VALIDATION", str(folder), "OUTPUT_DIR", str(tmp_path)),
+            *("TILES.CROP", "64", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"),
+            *("SOLVER.MAX_ITER", "2", "SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "2"),
+        ],
+    )
+
+
+def test_an_unknown_option_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("TILES:\n  COLOUR: red\nVERSION: 2\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml.*COLOUR"):
+        read_config(path)
+
+
+def test_boxes_and_masks_follow_every_turn_and_flip(cfg, folder: Path) -> None:
+    crops = iter(TileCrops(folder, cfg, seed=1))
+    seen = 0
+    for _ in range(24):
+        example = next(crops)
+        instances = example["instances"]
+        for box, mask in zip(instances.gt_boxes.tensor, instances.gt_masks.tensor, strict=True):
+            y, x = (mask.nonzero().float() + 0.5).T
+            if mask.sum() < 5 or min(box[:2]) < 0 or max(box[2:]) > 64:
+                continue
+            seen += 1
+            assert abs((box[0] + box[2]) / 2 - x.mean()) < 3
+            assert abs((box[1] + box[3]) / 2 - y.mean()) < 3
+    assert seen > 10
+
+
+def test_known_peaks_keep_their_place_beside_the_model(cfg, folder: Path) -> None:
+    # Turned or not, the model is brighter at the peaks than elsewhere.
+    crops = iter(TileCrops(folder, cfg, seed=2))
+    for _ in range(12):
+        image = next(crops)["image"].numpy()
+        at_peaks = image[12] > 0.99
+        if at_peaks.sum() > 3:
+            assert image[6:12, at_peaks].sum() / at_peaks.sum() > 1.5 * image[6:12].sum() / 64**2
+
+
+def test_a_crop_holds_the_sources_whose_centres_lie_in_it(folder: Path) -> None:
+    tile = read_shard(shard_paths(folder)[0])[0]
+    pieces = [crop_tile(tile, top, left, 48) for top in (0, 48) for left in (0, 48)]
+    assert sum(len(piece.instances) for piece in pieces) == len(tile.instances)
+    assert sum(len(piece.peaks) for piece in pieces) == len(tile.peaks)
+    for piece in pieces:
+        assert piece.masks.shape == (len(piece.instances), 48, 48)
+
+
+def test_a_perfect_detector_scores_one_and_doubles_are_spurious(folder: Path) -> None:
+    tile = read_shard(shard_paths(folder)[0])[0]
+    counted = tile.instances[tile.instances["snr"] >= 8]
+    centres = np.stack([counted["y"], counted["x"]], axis=1)
+    no_peaks = np.zeros((0, 2))
+    perfect = RecoveryEvaluator()
+    perfect.add(centres, np.linspace(1, 0.5, len(centres)), no_peaks, tile.instances)
+    assert perfect.curve().average_precision == pytest.approx(1)
+    twice = RecoveryEvaluator()
+    twice.add(np.repeat(centres, 2, axis=0), np.full(2 * len(centres), 0.5), no_peaks, tile.instances)
+    assert twice.curve().purity[-1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_run_goes_on_from_its_checkpoint(cfg, tmp_path: Path) -> None:
+    train(cfg)
+    assert (tmp_path / "model_final.pth").exists()
+    metrics = (tmp_path / "metrics.json").read_text()
+    assert "validation/average_precision" in metrics
+    cfg.SOLVER.MAX_ITER = 3
+    train(cfg)
+    assert (tmp_path / "model_0000002.pth").exists()
+    assert len((tmp_path / "metrics.json").read_text().splitlines()) == len(metrics.splitlines()) + 1
+
+
+def test_onnx_runtime_and_detectron2_agree(cfg, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from lsst.meas.residualdetect.detectors.onnx import OnnxRuntime
+    from lsst.meas.residualdetect.training.export import write_onnx
+
+    torch.manual_seed(1)
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.TEST.DETECTIONS_PER_IMAGE = 50
+    cfg.MODEL.DEVICE = "cpu"
+    network = Trainer.build_model(cfg).eval()
+    write_onnx(network, 13, tmp_path / "model.onnx")
+    runtime = OnnxRuntime(tmp_path / "model.onnx")
+    tile = read_shard(shard_paths(folder)[0])[0]
+    # Other sizes than the one that was traced.
+    for side in (64, 96):
+        image = to_detectron2(crop_tile(tile, 0, 0, side), feature_options(cfg), 5.0)["image"]
+        boxes, scores, masks = runtime(image.numpy())
+        with torch.no_grad():
+            (found,) = network.inference([{"image": image}], do_postprocess=False)
+        assert len(boxes) == len(found) > 10
+        np.testing.assert_allclose(boxes, found.pred_boxes.tensor, atol=1e-3)
+        np.testing.assert_allclose(scores, found.scores, atol=1e-4)
+        np.testing.assert_allclose(masks, found.pred_masks[:, 0], atol=1e-3)
+
+
+def test_a_package_is_written_whole_and_read_back(cfg, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    pytest.importorskip("safetensors")
+    from lsst.meas.residualdetect.training.export import export_package
+
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    train(cfg)
+    export_package(cfg, tmp_path / "model_final.pth", tmp_path / "mine", validation=folder)
+    package = load_package(str(tmp_path / "mine"))
+    assert package.name == "mine"
+    for name in ("model.onnx", "weights.safetensors", "detectron2.yaml"):
+        assert package.file(name).stat().st_size > 1000
