@@ -123,6 +123,7 @@ def test_bad_peaks_leave_no_repository(blend, tmp_path):
     ("arguments", "words"),
     [
         (("detect", "{tmp}/none.npz", "--out", "{tmp}/x.csv"), "none.npz: no such file"),
+        (("detect", "{blend}", "--out", "{tmp}/x.csv", "--model", "nowhere"), "no model package 'nowhere'"),
         (("deblend", "{tmp}/none.npz", "--out", "{tmp}/x"), "none.npz: no such file"),
         (("report", "{tmp}", "out"), "is not a Butler repository"),
         (("simulate", "--out", "{tmp}/x", "--bands", "gq"), "'q'"),
@@ -151,6 +152,13 @@ def test_deblend_does_not_replace_what_it_reads(blend):
     assert result.exit_code == 2
     assert "would replace" in result.output
     assert blend.read_bytes() == before
+
+
+def test_a_model_for_a_detector_without_one_is_refused(blend, tmp_path):
+    arguments = ("detect", blend, "--out", tmp_path / "x.csv", "--model", "mine")
+    result = invoke(*arguments, "--detector", "matched_filter")
+    assert result.exit_code == 2
+    assert "--model mine is of no use to --detector matched_filter" in result.output
 
 
 def test_detect_says_so_where_there_is_nothing_to_look_at(blend, tmp_path):

@@ -48,7 +48,7 @@ def blend():
 def _new_peaks(scene, peaks):
     detections = detections_at(scene, peaks)
     detector = load_detector("matched_filter")
-    found = detector.detect(scene, deblend(scene, detections.parents).image(scene))
+    found = detector.detect(scene, deblend(scene, detections.parents).image(scene), detections.peaks)
     sure = [candidate for candidate in found if candidate.score >= detector.default_threshold]
     after = add_candidates(detections, sure, scene, min_distance_pix=1.5)
     return np.array([(peak.y, peak.x) for peak in after.peaks if peak.from_residual])

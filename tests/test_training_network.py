@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -120,13 +121,15 @@ def test_a_run_goes_on_from_its_checkpoint(cfg, tmp_path: Path) -> None:
     cfg.SOLVER.MAX_ITER = 3
     train(cfg)
     assert (tmp_path / "model_0000002.pth").exists()
-    assert len((tmp_path / "metrics.json").read_text().splitlines()) == len(metrics.splitlines()) + 1
+    last = json.loads((tmp_path / "metrics.json").read_text().splitlines()[-1])
+    assert last["iteration"] == 2
 
 
 def test_onnx_runtime_and_detectron2_agree(cfg, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from lsst.meas.residualdetect.detectors.onnx import OnnxRuntime
+    import onnxruntime
+
     from lsst.meas.residualdetect.training.export import write_onnx
 
     torch.manual_seed(1)
@@ -135,12 +138,12 @@ def test_onnx_runtime_and_detectron2_agree(cfg, folder: Path, tmp_path: Path) ->
     cfg.MODEL.DEVICE = "cpu"
     network = Trainer.build_model(cfg).eval()
     write_onnx(network, 13, tmp_path / "model.onnx")
-    runtime = OnnxRuntime(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     tile = read_shard(shard_paths(folder)[0])[0]
     # Other sizes than the one that was traced.
     for side in (64, 96):
         image = to_detectron2(crop_tile(tile, 0, 0, side), feature_options(cfg), 5.0)["image"]
-        boxes, scores, masks = runtime(image.numpy())
+        boxes, scores, masks = session.run(None, {"channels": image.numpy()})
         with torch.no_grad():
             (found,) = network.inference([{"image": image}], do_postprocess=False)
         assert len(boxes) == len(found) > 10

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_scene
 
+from conftest import make_scene
 from lsst.meas.residualdetect.detection import detect, detections_at
 from lsst.meas.residualdetect.simulation import SimulationOptions
 from lsst.meas.residualdetect.simulation.simulate import simulate_with_stamps
@@ -67,7 +67,8 @@ def test_draws_span_the_ranges_and_repeat_with_the_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": 10}, {"engines": ()}, {"density": (2.0, 1.0)}, {"masked": 1.5}, {"exposure": (0.0, 1.0)}]
+    "wrong",
+    [{"size": 10}, {"engines": ()}, {"density": (2.0, 1.0)}, {"masked": 1.5}, {"exposure": (0.0, 1.0)}],
 )
 def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -99,7 +100,7 @@ def test_a_sheared_psf_is_longer_along_the_shear() -> None:
 
 
 def test_every_source_is_told_of_or_to_be_found(simulated) -> None:
-    scene, truth, stamps = simulated
+    scene, truth, _ = simulated
     positions = positions_of(truth)
     found = detect(scene)
     left = undetected(scene, found, positions, truth["snr"], min_snr=5.0)

@@ -68,6 +68,11 @@ class FeatureOptions:
         return 2 * len(CANONICAL_BANDS) + self.peak_channel
 
 
+def _limited(values: Array) -> Array:
+    """Values that a network can bear: one that is not finite would spread."""
+    return np.nan_to_num(np.clip(values, -_LIMIT, _LIMIT), nan=0)
+
+
 def in_noise_units(
     scene: Scene, model: Array, bad_planes: Sequence[str] = DEFAULT_BAD_PLANES
 ) -> tuple[Array, Array]:
@@ -101,9 +106,10 @@ def in_noise_units(
     for index, band in enumerate(scene.bands):
         if band in CANONICAL_BANDS:
             place = CANONICAL_BANDS.index(band)
-            in_sigma = np.nan_to_num(model[index], nan=0, posinf=0, neginf=0) * per_sigma[index]
-            models[place] = np.clip(in_sigma, -_LIMIT, _LIMIT)
-            residuals[place] = np.clip(scene.images[index] * per_sigma[index] - in_sigma, -_LIMIT, _LIMIT)
+            with np.errstate(over="ignore", invalid="ignore"):
+                in_sigma = np.nan_to_num(model[index], nan=0, posinf=0, neginf=0) * per_sigma[index]
+                models[place] = _limited(in_sigma)
+                residuals[place] = _limited(scene.images[index] * per_sigma[index] - in_sigma)
     return residuals, models
 
 
@@ -116,9 +122,9 @@ def _peak_image(peaks: npt.NDArray[np.floating], shape: tuple[int, int], sigma_p
         rows = np.arange(top, min(round(y) + reach + 1, shape[0]))
         columns = np.arange(left, min(round(x) + reach + 1, shape[1]))
         if len(rows) and len(columns):
-            height = np.exp(
-                -0.5 * np.add.outer((rows - y) ** 2, (columns - x) ** 2) / sigma_pix**2
-            ).astype(np.float32)
+            height = np.exp(-0.5 * np.add.outer((rows - y) ** 2, (columns - x) ** 2) / sigma_pix**2).astype(
+                np.float32
+            )
             stamp = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             np.maximum(stamp, height, out=stamp)
     return image

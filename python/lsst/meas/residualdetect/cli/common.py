@@ -17,8 +17,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..package_files import find_file
 
 __all__ = [
     "check_folder",
@@ -82,18 +82,5 @@ def check_stems(scenes: tuple[Path, ...]) -> None:
 
 
 def pipeline_path(name: str) -> Path:
-    """Where a pipeline of the package is.
-
-    Looked for in the checkout, where eups set the package up, and where a
-    wheel puts it.
-    """
-    roots = [
-        Path(__file__).parents[5],
-        Path(os.environ.get("MEAS_RESIDUALDETECT_DIR", "/nonexistent")),
-        Path(sys.prefix) / "share" / "meas_residualdetect",
-    ]
-    for root in roots:
-        path = root / "pipelines" / name
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"pipeline {name} is in none of {', '.join(str(r / 'pipelines') for r in roots)}")
+    """Where a pipeline of the package is; see `find_file`."""
+    return find_file("pipelines", name)

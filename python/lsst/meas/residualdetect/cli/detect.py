@@ -22,7 +22,7 @@ from pathlib import Path
 
 import click
 
-from ..detectors import detector_names
+from ..detectors import DEFAULT_DETECTOR, NETWORK_DETECTORS, detector_names
 from .common import check_parent, check_stems, progress_bar, scene_paths
 
 __all__ = ["detect"]
@@ -36,18 +36,21 @@ _COLUMNS = ("scene", "y", "x", "score", "area", "parent")
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV table to write."
 )
 @click.option(
+    "--model", metavar="NAME", help="Model package of a network: a folder, or a name under models/."
+)
+@click.option(
     "--detector",
     type=click.Choice(detector_names()),
-    default="matched_filter",
-    show_default=True,
-    help="How to look for sources that the model lacks.",
+    help=f"How to look for sources that the model lacks; {DEFAULT_DETECTOR} if not given, onnx with --model.",
 )
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0),
     help="Score from which a candidate is taken; the detector's own if not given.",
 )
-def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float | None) -> None:
+def detect(
+    scenes: tuple[Path, ...], out: Path, model: str | None, detector: str | None, threshold: float | None
+) -> None:
     """Find sources that the deblender missed in scene files, without a Butler.
 
     Uses the model in a scene file, or deblends first where there is none.
@@ -59,6 +62,7 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
     Examples:
       residualdetect detect blend.npz --out new.csv
       residualdetect detect deblended/*.npz --out new.csv --threshold 8
+      residualdetect detect blend.npz --out new.csv --model mine
     """
     from ..candidates import DEFAULT_MIN_DISTANCE_PIX, add_candidates
     from ..deblend import deblend
@@ -69,7 +73,12 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
 
     check_stems(scenes)
     check_parent(out)
-    finder = load_detector(detector)
+    detector = detector or ("onnx" if model else DEFAULT_DETECTOR)
+    if model and detector not in NETWORK_DETECTORS:
+        raise click.UsageError(
+            f"--model {model} is of no use to --detector {detector}, which runs no network"
+        )
+    finder = load_detector(detector, model or "")
     limit = finder.default_threshold if threshold is None else threshold
     rows = []
     with progress_bar("Looking at scenes", len(scenes)) as progress:
@@ -79,10 +88,10 @@ def detect(scenes: tuple[Path, ...], out: Path, detector: str, threshold: float 
             if scene.bad().all():
                 click.echo(f"{path}: every pixel of every band is masked", err=True)
             detections = detections_of(content, path)
-            model = content.model
-            if model is None:
-                model = deblend(scene, detections.parents).image(scene)
-            found = finder.detect(scene, model)
+            deblended = content.model
+            if deblended is None:
+                deblended = deblend(scene, detections.parents).image(scene)
+            found = finder.detect(scene, deblended, detections.peaks)
             areas = {(c.y, c.x): c.footprint.area for c in found}
             result = add_candidates(
                 detections, found, scene, min_score=limit, min_distance_pix=DEFAULT_MIN_DISTANCE_PIX

@@ -64,9 +64,9 @@ def export(run: Path, out: Path, validation: Path, checkpoint: str | None, purit
         if not pointer.is_file():
             raise FileNotFoundError(f"{run} holds no checkpoint of a training run")
         checkpoint = pointer.read_text().strip()
-    results = export_package(
+    package = export_package(
         read_config(run / "config.yaml"), run / checkpoint, out, validation=validation, target_purity=purity
     )
-    for name, value in results["validation"].items():
+    for name, value in package.results["validation"].items():
         click.echo(f"{name}: {value}")
     click.echo(f"model package: {out}")

@@ -38,7 +38,12 @@ __all__ = ["simulate"]
     "--size", type=click.IntRange(min=1), default=300, show_default=True, help="Side of a scene in pixels."
 )
 @click.option("--bands", default="ugrizy", show_default=True, help="Bands, a letter each.")
-@click.option("--survey", default="LSST", show_default=True, help="Survey, by surveycodex's name; with --tiles also several, as LSST,HSC.")
+@click.option(
+    "--survey",
+    default="LSST",
+    show_default=True,
+    help="Survey, by surveycodex's name; with --tiles also several, as LSST,HSC.",
+)
 @click.option(
     "--density",
     type=click.FloatRange(min=0),

@@ -47,7 +47,13 @@ __all__ = ["train"]
 @click.option("--restart", is_flag=True, help="Do not go on from the last checkpoint in --out.")
 @click.argument("overrides", nargs=-1, metavar="[NAME VALUE]...")
 def train(
-    tiles: Path, validation: Path, out: Path, config: str, gpus: int, restart: bool, overrides: tuple[str, ...]
+    tiles: Path,
+    validation: Path,
+    out: Path,
+    config: str,
+    gpus: int,
+    restart: bool,
+    overrides: tuple[str, ...],
 ) -> None:
     """Train a network with Detectron2.
 

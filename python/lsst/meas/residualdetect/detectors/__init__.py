@@ -15,6 +15,22 @@
 
 """Detectors of unrecognised sources, by name."""
 
-from .registry import Detector, DetectorError, detector_names, load_detector
+from .registry import (
+    DEFAULT_DETECTOR,
+    NETWORK_DETECTORS,
+    Detector,
+    DetectorError,
+    default_detector,
+    detector_names,
+    load_detector,
+)
 
-__all__ = ["Detector", "DetectorError", "detector_names", "load_detector"]
+__all__ = [
+    "DEFAULT_DETECTOR",
+    "NETWORK_DETECTORS",
+    "Detector",
+    "DetectorError",
+    "default_detector",
+    "detector_names",
+    "load_detector",
+]

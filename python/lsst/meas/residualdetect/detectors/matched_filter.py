@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..candidates import Candidate
-from ..footprint import Footprint
+from ..footprint import Footprint, Peak
 from ..point_source import point_source_sums, significance
 from ..scene import DEFAULT_BAD_PLANES, Array, Scene
 
@@ -70,8 +71,8 @@ class MatchedFilter:
         """Signal-to-noise ratio that ordinary detection asks for too."""
         return 5.0
 
-    def detect(self, scene: Scene, model: Array) -> list[Candidate]:
-        """See `Detector.detect`."""
+    def detect(self, scene: Scene, model: Array, peaks: Sequence[Peak]) -> list[Candidate]:
+        """See `Detector.detect`; the peaks do not matter."""
         weights = scene.weights(self.bad_planes)
         residual = scene.images - model
         sums = [

@@ -17,19 +17,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol
 
 from ..candidates import Candidate
+from ..footprint import Peak
+from ..model_package import DEFAULT_MODEL, ModelPackageError, load_package
 from ..scene import Array, Scene
 
-__all__ = ["Detector", "DetectorError", "detector_names", "load_detector"]
+__all__ = [
+    "DEFAULT_DETECTOR",
+    "NETWORK_DETECTORS",
+    "Detector",
+    "DetectorError",
+    "default_detector",
+    "detector_names",
+    "load_detector",
+]
 
-# Class of each detector; a module is imported only when it is asked for.
-_DETECTORS: Mapping[str, str] = {
-    "matched_filter": "lsst.meas.residualdetect.detectors.matched_filter:MatchedFilter",
+# The detector that is used unless the user names another.
+DEFAULT_DETECTOR = "matched_filter"
+
+# What to install for each detector that runs a network.
+NETWORK_DETECTORS: Mapping[str, str] = {
+    "onnx": "onnxruntime",
+    "detectron2": "detectron2, torchvision and safetensors",
 }
+
+# Class of what runs the network; its module is imported only when asked for.
+_NETWORKS: Mapping[str, str] = {"onnx": ".onnx:OnnxNetwork", "detectron2": ".detectron2:Detectron2Network"}
 
 
 class DetectorError(ValueError):
@@ -45,7 +63,7 @@ class Detector(Protocol):
         otherwise.
         """
 
-    def detect(self, scene: Scene, model: Array) -> list[Candidate]:
+    def detect(self, scene: Scene, model: Array, peaks: Sequence[Peak]) -> list[Candidate]:
         """Find sources that the model lacks.
 
         Parameters
@@ -54,6 +72,8 @@ class Detector(Protocol):
             Coadds of all bands.
         model : `numpy.ndarray`, (band, y, x), float32
             All deblended sources summed, convolved to each band's PSF.
+        peaks : `~collections.abc.Sequence` [`Peak`]
+            What the deblender was told of, in patch coordinates.
 
         Returns
         -------
@@ -64,19 +84,58 @@ class Detector(Protocol):
 
 def detector_names() -> tuple[str, ...]:
     """Names that `load_detector` knows."""
-    return tuple(_DETECTORS)
+    return ("matched_filter", *NETWORK_DETECTORS)
 
 
-def load_detector(name: str) -> Detector:
+def default_detector() -> str:
+    """``onnx`` where it and the default model are at hand, else
+    ``matched_filter``.
+    """
+    try:
+        load_package(DEFAULT_MODEL)
+    except ModelPackageError:
+        return "matched_filter"
+    return "onnx" if find_spec("onnxruntime") else "matched_filter"
+
+
+def load_detector(name: str, model: str = "") -> Detector:
     """Make a detector by name.
+
+    Parameters
+    ----------
+    name : `str`
+        One of `detector_names`.
+    model : `str`, optional
+        Model package of a detector that runs a network: a folder, or a name
+        under ``models/``; the default model if empty.
+
+    Returns
+    -------
+    detector : `Detector`
+        The detector. A network is loaded when it is first used.
 
     Raises
     ------
     DetectorError
-        Raised if there is none of that name.
+        Raised if there is none of that name, or it needs what is not
+        installed.
+    ModelPackageError
+        Raised if there is no such model package, or it is not whole.
     """
-    if name not in _DETECTORS:
-        raise DetectorError(f"unknown detector {name!r}; known: {', '.join(_DETECTORS)}")
-    module, _, attribute = _DETECTORS[name].partition(":")
-    detector: Detector = getattr(import_module(module), attribute)()
-    return detector
+    if name not in detector_names():
+        raise DetectorError(f"unknown detector {name!r}; known: {', '.join(detector_names())}")
+    if name not in NETWORK_DETECTORS:
+        from .matched_filter import MatchedFilter
+
+        return MatchedFilter()
+    from .mask_rcnn import MaskRcnn
+
+    package = load_package(model or DEFAULT_MODEL)
+    module, _, attribute = _NETWORKS[name].partition(":")
+    try:
+        network = getattr(import_module(module, __package__), attribute)
+    except ImportError as error:
+        raise DetectorError(
+            f"detector {name!r} cannot be used here: {error}; it needs {NETWORK_DETECTORS[name]}"
+        ) from error
+    return MaskRcnn(package, network(package))

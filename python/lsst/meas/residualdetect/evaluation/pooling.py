@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from astropy.table import Table
 
 from .metrics import RankingCurve, ranking_curve
 from .results import Evaluation, PeakClass, TruthClass
 
-__all__ = ["WRONG", "pooled_column", "pooled_curve", "target_rows"]
+__all__ = ["WRONG", "classified_curve", "pooled_column", "pooled_curve", "target_rows"]
 
 WRONG = (PeakClass.SHRED, PeakClass.SPURIOUS)
 TARGETS = (TruthClass.UNRECOGNIZED, TruthClass.PARTIALLY_DEBLENDED)
@@ -62,16 +63,35 @@ def target_rows(evaluations: Sequence[Evaluation]) -> npt.NDArray[np.bool_]:
     return np.isin(pooled_column(evaluations, "truth", "class"), TARGETS)
 
 
-def pooled_curve(evaluations: Sequence[Evaluation]) -> RankingCurve:
-    """Purity and recovery of all patches' new peaks, ranked by score; those
-    on sources too faint to count are left out.
+def classified_curve(peaks: Table, n_targets: int) -> RankingCurve:
+    """Purity and recovery of classified peaks, ranked by score; those on
+    sources too faint to count are left out.
+
+    Parameters
+    ----------
+    peaks : `astropy.table.Table`
+        Columns ``score``, ``class`` and ``target``; see `Evaluation`.
+    n_targets : `int`
+        Number of sources that were to be found.
+
+    Returns
+    -------
+    curve : `RankingCurve`
+        The ranking.
     """
-    known = [evaluation for evaluation in evaluations if evaluation.truth is not None]
-    name = pooled_column(known, "peaks", "class")
+    name = np.asarray(peaks["class"])
     counted = np.isin(name, [PeakClass.RIGHT, *WRONG])
     return ranking_curve(
-        pooled_column(known, "peaks", "score")[counted],
+        np.asarray(peaks["score"])[counted],
         name[counted] == PeakClass.RIGHT,
-        pooled_column(known, "peaks", "target")[counted].astype(bool),
-        int(target_rows(known).sum()),
+        np.asarray(peaks["target"])[counted].astype(bool),
+        n_targets,
     )
+
+
+def pooled_curve(evaluations: Sequence[Evaluation]) -> RankingCurve:
+    """The `classified_curve` of all patches' new peaks."""
+    known = [evaluation for evaluation in evaluations if evaluation.truth is not None]
+    names = ("score", "class", "target")
+    pooled = Table({name: pooled_column(known, "peaks", name) for name in names})
+    return classified_curve(pooled, int(target_rows(known).sum()))

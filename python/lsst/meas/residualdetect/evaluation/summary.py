@@ -31,7 +31,7 @@ from .metrics import binned_recovery, median, ratio
 from .pooling import WRONG, pooled_column, pooled_curve, target_rows
 from .results import Evaluation, EvaluationOptions, PeakClass, TruthClass
 
-__all__ = ["summarise", "summary_json"]
+__all__ = ["strict_json", "summarise", "summary_json"]
 
 
 def _flux_errors(evaluations: Sequence[Evaluation], rows: npt.NDArray[Any], when: str) -> dict[str, float]:
@@ -52,6 +52,31 @@ def _flux_errors(evaluations: Sequence[Evaluation], rows: npt.NDArray[Any], when
         errors[band] = np.abs(model[use] - truth[use]) / truth[use]
     pooled = np.concatenate(list(errors.values())) if errors else np.empty(0)
     return {"all": median(pooled), **{band: median(values) for band, values in errors.items()}}
+
+
+def _colour_errors(evaluations: Sequence[Evaluation], use: npt.NDArray[Any], when: str) -> float:
+    """Median |error| in magnitudes of g - i of some true sources, or of the
+    first and last band where one of the two is not there. A source that a
+    model leaves without light in a band counts as infinitely wrong.
+    """
+    errors = []
+    first = 0
+    for evaluation in evaluations:
+        if evaluation.truth is None:
+            continue
+        rows = use[first : first + len(evaluation.truth)]
+        first += len(evaluation.truth)
+        bands = evaluation.bands
+        blue, red = ("g", "i") if {"g", "i"} <= set(bands) else (bands[0], bands[-1])
+        ratios = []
+        for kind in (f"flux_{when}", "flux"):
+            a, b = (np.asarray(evaluation.truth[f"{kind}_{band}"])[rows] for band in (blue, red))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratios.append(np.where((a > 0) & (b > 0), -2.5 * np.log10(a / b), np.inf))
+            known = np.isfinite(a) & np.isfinite(b)
+        errors.append(np.abs(ratios[0] - ratios[1])[known])
+    pooled = np.concatenate(errors) if errors else np.empty(0)
+    return float(np.median(pooled)) if len(pooled) else float("nan")
 
 
 def _reduced_chi2(evaluations: Sequence[Evaluation], when: str, *, gained_only: bool) -> float:
@@ -114,6 +139,10 @@ def _truth_figures(evaluations: Sequence[Evaluation], options: EvaluationOptions
             "blended_before": _flux_errors(evaluations, blended, "before"),
             "blended_after": _flux_errors(evaluations, blended, "after"),
             "recovered_after": _flux_errors(evaluations, recovered, "after"),
+        },
+        "colour_error_mag": {
+            "blended_before": _colour_errors(evaluations, blended, "before"),
+            "blended_after": _colour_errors(evaluations, blended, "after"),
         },
         "recovery_by": {
             "snr": bins("snr", options.snr_edges),
@@ -199,6 +228,11 @@ def _strict(value: Any) -> Any:
     return value
 
 
+def strict_json(content: Mapping[str, Any]) -> str:
+    """A JSON object; NaN and infinite numbers are null."""
+    return json.dumps(_strict(content), allow_nan=False, indent=2) + "\n"
+
+
 def summary_json(
     summary: Mapping[str, Any], seconds: Mapping[str, float], detector: str, version: str
 ) -> str:
@@ -220,5 +254,4 @@ def summary_json(
     text : `str`
         A JSON object; NaN and infinite numbers (open bins) are null.
     """
-    whole = {**summary, "seconds": dict(seconds), "detector": detector, "version": version}
-    return json.dumps(_strict(whole), allow_nan=False, indent=2) + "\n"
+    return strict_json({**summary, "seconds": dict(seconds), "detector": detector, "version": version})

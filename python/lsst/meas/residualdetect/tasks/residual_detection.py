@@ -24,12 +24,13 @@ from astropy.table import Table
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ChoiceField, ListField, RangeField
+from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX, Candidate, add_candidates
 from ..data_models import STORAGE_CLASSES, load_data_model
-from ..detectors import detector_names, load_detector
+from ..detectors import DEFAULT_DETECTOR, detector_names, load_detector
 from ..footprint import Detections
+from ..model_package import DEFAULT_MODEL
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
 from .patch import PATCH_DIMENSIONS, read_scene
@@ -104,8 +105,12 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
     )
     detector = ChoiceField[str](
         doc="How to look for sources that the model lacks.",
-        default="matched_filter",
+        default=DEFAULT_DETECTOR,
         allowed={name: name for name in detector_names()},
+    )
+    model = Field[str](
+        doc="Model package of a detector that runs a network: a folder, or a name under models/.",
+        default=DEFAULT_MODEL,
     )
     score_threshold = RangeField(
         dtype=float,
@@ -140,7 +145,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_model = load_data_model(self.config.data_model)
-        self.detector = load_detector(self.config.detector)
+        self.detector = load_detector(self.config.detector, self.config.model)
 
     def runQuantum(  # noqa: N802
         self,
@@ -194,7 +199,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         threshold = self.config.score_threshold
         if threshold is None:
             threshold = self.detector.default_threshold
-        candidates = self.detector.detect(scene, model.select_bands(scene.bands).image(scene))
+        candidates = self.detector.detect(
+            scene, model.select_bands(scene.bands).image(scene), detections.peaks
+        )
         iteration = 1 + max((peak.iteration for peak in detections.peaks), default=0)
         result = add_candidates(
             detections,

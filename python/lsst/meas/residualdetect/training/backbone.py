@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as functional
 from detectron2.config import CfgNode
@@ -25,6 +24,7 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone, ResNet
 from detectron2.modeling.backbone.resnet import BasicBlock, CNNBlockBase
+from fvcore.nn import weight_init
 from torch import nn
 
 __all__ = ["FineFpn", "build_fine_fpn_backbone"]
@@ -52,7 +52,7 @@ class _Stem(CNNBlockBase):
         return functional.relu_(self.conv1(x))
 
 
-class FineFpn(Backbone):  # type: ignore[misc]  # detectron2 has no types
+class FineFpn(Backbone):
     """Feature pyramid of which only the finest level is used.
 
     Boxes are about ten pixels wide everywhere, so the coarser levels only
@@ -112,12 +112,11 @@ class FineFpn(Backbone):  # type: ignore[misc]  # detectron2 has no types
         half = self.autocast and self.training
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             features = self.bottom_up(x.contiguous(memory_format=torch.channels_last))
-            total = None
-            for level, lateral in zip(reversed(self.levels), reversed(self.lateral), strict=True):
-                here = lateral(features[level])
-                if total is not None:
-                    here = here + functional.interpolate(total, scale_factor=2.0, mode="nearest")
-                total = here
+            coarse_to_fine = list(zip(reversed(self.levels), reversed(self.lateral), strict=True))
+            total: torch.Tensor = coarse_to_fine[0][1](features[coarse_to_fine[0][0]])
+            for level, lateral in coarse_to_fine[1:]:
+                total = functional.interpolate(total, scale_factor=2.0, mode="nearest")
+                total = total + lateral(features[level])
             p1 = self.output(functional.relu(total))
         return {"p1": p1.float()}
 

@@ -90,7 +90,7 @@ def crop_tile(tile: Tile, top: int, left: int, side: int) -> Crop:
         With the sources and peaks whose centres lie in it.
     """
     rows, columns = slice(top, top + side), slice(left, left + side)
-    peaks = tile.peaks - np.float32([top, left])
+    peaks = tile.peaks - np.array([top, left], np.float32)
     instances = tile.instances.copy()
     for name, shift in (("y", top), ("x", left), ("mask_y", top), ("mask_x", left)):
         instances[name] -= shift

@@ -19,25 +19,30 @@ from __future__ import annotations
 
 import platform
 import warnings
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
+from detectron2.export.torchscript_patch import patch_builtin_len
 from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
 
-from ..detectors.onnx import OnnxRuntime
+from ..detectors.onnx import OnnxNetwork
 from ..features import CANONICAL_BANDS
-from ..model_package import write_package
+from ..model_package import ModelPackage, write_package
 from .calibration import fit_calibration
 from .config import feature_options
 from .validation import RecoveryEvaluator, ValidationTiles
 
 __all__ = ["export_package", "load_trained", "write_onnx"]
+
+_FILES = ("model.onnx", "weights.safetensors", "detectron2.yaml")
 
 _OPSET = 17  # 15 and below are silently wrong for ROIAlign
 
@@ -45,16 +50,18 @@ _OPSET = 17  # 15 and below are silently wrong for ROIAlign
 class _Flat(nn.Module):
     """A Mask R-CNN with tensors in and tensors out."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, channels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        (found,) = self.network.inference([{"image": channels}], do_postprocess=False)
+        # Or the number of proposals of the example would be a constant.
+        with patch_builtin_len():
+            (found,) = self.network.inference([{"image": channels}], do_postprocess=False)
         return found.pred_boxes.tensor, found.scores, found.pred_masks[:, 0]
 
 
-def load_trained(cfg: CfgNode, checkpoint: Path) -> nn.Module:
+def load_trained(cfg: CfgNode, checkpoint: Path) -> Any:
     """A network with the weights of one of this project's own checkpoints.
 
     Parameters
@@ -76,7 +83,7 @@ def load_trained(cfg: CfgNode, checkpoint: Path) -> nn.Module:
     return network.eval()
 
 
-def write_onnx(network: nn.Module, n_channels: int, path: Path) -> None:
+def write_onnx(network: Any, n_channels: int, path: Path) -> None:
     """Write a network in the Open Neural Network Exchange format.
 
     Parameters
@@ -109,18 +116,17 @@ def write_onnx(network: nn.Module, n_channels: int, path: Path) -> None:
         )
 
 
-def _calibrate(onnx_file: Path, cfg: CfgNode, tiles: Path) -> tuple[dict[str, Any], RecoveryEvaluator]:
-    """Corners of the calibration, and the evaluator that saw the tiles."""
+def _rank(package: ModelPackage, cfg: CfgNode, tiles: Path) -> RecoveryEvaluator:
+    """Hold the package's detections on validation tiles against the truth."""
     cfg = cfg.clone()
     cfg.TILES.VALIDATION = str(tiles)
-    runtime = OnnxRuntime(onnx_file)
+    network = OnnxNetwork(package)
     evaluator = RecoveryEvaluator()
     for (example,) in ValidationTiles(cfg):
-        boxes, scores, _ = runtime(example["image"].numpy())
+        boxes, scores, _ = network(example["image"].numpy())
         centres = (boxes[:, :2] + boxes[:, 2:])[:, ::-1] / 2 - 0.5
         evaluator.add(centres, scores, example["peaks"], example["truth"])
-    score, probability = fit_calibration(*evaluator.ranked())
-    return {"score": score, "probability": probability}, evaluator
+    return evaluator
 
 
 def export_package(
@@ -133,7 +139,7 @@ def export_package(
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 768,
     margin: int = 72,
-) -> dict[str, Any]:
+) -> ModelPackage:
     """Write a model package: weights for Detectron2, the same network for
     ONNX Runtime, and what both need to know.
 
@@ -144,11 +150,11 @@ def export_package(
     checkpoint : `pathlib.Path`
         Its weights.
     folder : `pathlib.Path`
-        Package to write; named like it.
+        Package to write; it is named like its folder.
     validation : `pathlib.Path`
         Tiles, not trained on, on which scores are calibrated.
     target_purity : `float`, optional
-        Purity on these tiles that decides the threshold.
+        Purity on these tiles that sets the threshold.
     pixel_scale_arcsec : `float`, optional
         Pixels it was trained on.
     tile_size, margin : `int`, optional
@@ -156,65 +162,61 @@ def export_package(
 
     Returns
     -------
-    results : `dict`
-        Figures on the validation tiles.
+    package : `ModelPackage`
+        Its ``results`` are those on the validation tiles.
     """
     network = load_trained(cfg, checkpoint)
     options = feature_options(cfg)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.yaml").unlink(missing_ok=True)  # no package until it is whole again
 
-    onnx_file = folder / "model.onnx"
-    write_onnx(network, options.n_channels, onnx_file)
-    weights = folder / "weights.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, weights)
+    write_onnx(network, options.n_channels, folder / "model.onnx")
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
     config = cfg.clone()
     config.MODEL.WEIGHTS = config.TILES.TRAIN = config.TILES.VALIDATION = config.OUTPUT_DIR = ""
-    config_file = folder / "detectron2.yaml"
-    config_file.write_text(config.dump())
+    (folder / "detectron2.yaml").write_text(config.dump())
 
-    calibration, evaluator = _calibrate(onnx_file, cfg, validation)
-    curve = evaluator.curve()
-    recovery, threshold = curve.at_purity(target_purity)
-    results = {
-        "validation": {
-            "n_sources": evaluator.n_targets,
-            "average_precision": round(curve.average_precision, 4),
-            f"recovery_at_purity_{target_purity:g}": round(recovery, 4),
-        }
-    }
-    description = {
-        "format": 1,
-        "name": folder.name,
+    description: dict[str, Any] = {
+        "name": folder.resolve().name,
         "bands": list(CANONICAL_BANDS),
         "pixel_scale_arcsec": pixel_scale_arcsec,
-        "features": {
-            "softening": options.softening,
-            "residual_scale": options.residual_scale,
-            "model_scale": options.model_scale,
-            "peak_channel": options.peak_channel,
-            "peak_sigma_pix": options.peak_sigma_pix,
-        },
+        "features": asdict(options),
         "tile_size": tile_size,
         "margin": margin,
         "stride": int(network.backbone.size_divisibility),
-        "calibration": calibration,
-        "score_threshold": _calibrated(threshold, calibration),
+        "calibration": {"score": [0.0, 1.0], "probability": [0.0, 1.0]},
+        "score_threshold": 0.5,
         "training": {
             "date": datetime.now(UTC).date().isoformat(),
             "iterations": cfg.SOLVER.MAX_ITER,
-            "tiles_per_iteration": cfg.SOLVER.IMS_PER_BATCH,
+            "crops_per_iteration": cfg.SOLVER.IMS_PER_BATCH,
             "crop": cfg.TILES.CROP,
             "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
-        "results": results,
+        "results": {},
     }
-    write_package(folder, description, [onnx_file, weights, config_file])
-    return results
-
-
-def _calibrated(score: float, calibration: dict[str, Any]) -> float:
-    import numpy as np
-
-    return round(float(np.interp(score, calibration["score"], calibration["probability"])), 4)
+    package = write_package(folder, description, _FILES)
+    evaluator = _rank(package, cfg, validation)
+    score, probability = fit_calibration(*evaluator.ranked())
+    curve = evaluator.curve()
+    recovery, threshold = curve.at_purity(target_purity)
+    package = replace(package, calibration_scores=tuple(score), calibration_probabilities=tuple(probability))
+    return write_package(
+        folder,
+        {
+            **description,
+            "calibration": {"score": score, "probability": probability},
+            "score_threshold": round(float(package.probability(np.array([threshold]))[0]), 4),
+            "results": {
+                "validation": {
+                    "n_sources": evaluator.n_targets,
+                    "average_precision": round(curve.average_precision, 4),
+                    f"recovery_at_purity_{target_purity:g}": round(recovery, 4),
+                }
+            },
+        },
+        _FILES,
+    )

@@ -174,9 +174,7 @@ def generate_tiles(
     missing = [shard for shard in shards if not shard_path(folder, seed, shard).exists()]
     progress(n_tiles - sum(min(TILES_PER_SHARD, n_tiles - s * TILES_PER_SHARD) for s in missing))
     n_made = 0
-    executor = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
+    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         futures = [executor.submit(_make_shard, folder, s, n_tiles, options, seed) for s in missing]
         for future in as_completed(futures):

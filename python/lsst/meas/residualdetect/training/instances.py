@@ -86,9 +86,7 @@ def undetected(
     pixels = np.rint(positions - scene.origin).astype(int)
     inside = np.flatnonzero(((pixels >= 0) & (pixels < scene.shape)).all(axis=1))
     options = EvaluationOptions(min_snr=min_snr, faint_snr=min(min_snr, EvaluationOptions.faint_snr))
-    labels = classify_truth(
-        detections, scene, positions[inside], snr[inside], psf_sigma_pix(scene), options
-    )
+    labels = classify_truth(detections, scene, positions[inside], snr[inside], psf_sigma_pix(scene), options)
     wanted = ~np.isin(labels.name, [TruthClass.MATCHED, TruthClass.FAINT])
     return inside[wanted]
 
@@ -129,10 +127,11 @@ def find_instances(
         noise. A source whose centre is masked in all bands is left out.
     """
     rows = []
+    seen: npt.NDArray[np.bool_] = scene.weights().max(axis=0) > 0
     for index in wanted:
         stamp = stamps[index]
         centre = np.rint(positions[index]).astype(int)
-        if stamp is None or not scene.weights(box=tuple(slice(c, c + 1) for c in centre)).any():
+        if stamp is None or not seen[centre[0], centre[1]]:
             continue
         first = centre - MASK_SIDE // 2
         mask = np.zeros((MASK_SIDE, MASK_SIDE), bool)

@@ -32,7 +32,7 @@ from .validation import RecoveryEvaluator, ValidationTiles
 __all__ = ["Trainer", "train"]
 
 
-class Trainer(DefaultTrainer):  # type: ignore[misc]  # detectron2 has no types
+class Trainer(DefaultTrainer):
     """`detectron2.engine.DefaultTrainer` with our tiles, AdamW, and recovery
     and purity on the validation tiles.
     """
@@ -40,9 +40,9 @@ class Trainer(DefaultTrainer):  # type: ignore[misc]  # detectron2 has no types
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader[Any]:
         """Crops of the tiles in ``TILES.TRAIN``."""
-        # A resumed run must not see the first crops once more.
-        seed = abs(hash((cfg.SEED, torch.initial_seed()))) % 2**31
-        return train_loader(cfg, seed, comm.get_rank(), comm.get_world_size())
+        # Detectron2 has seeded torch, differently each time if SEED is negative:
+        # with a fixed seed a resumed run sees its first crops once more.
+        return train_loader(cfg, torch.initial_seed() % 2**31, comm.get_rank(), comm.get_world_size())
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ValidationTiles:
@@ -65,9 +65,11 @@ class Trainer(DefaultTrainer):  # type: ignore[misc]  # detectron2 has no types
         optimizer = torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, betas=tuple(cfg.SOLVER.BETAS))
         limit = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE if cfg.SOLVER.CLIP_GRADIENTS.ENABLED else None
         if limit is not None:
-            optimizer.register_step_pre_hook(
-                lambda *_: torch.nn.utils.clip_grad_norm_(parameters, limit) and None
-            )
+
+            def clip(*_: Any) -> None:
+                torch.nn.utils.clip_grad_norm_(parameters, limit)
+
+            optimizer.register_step_pre_hook(clip)
         return optimizer
 
 

@@ -62,15 +62,15 @@ class ValidationTiles:
                 yield [{**example, "peaks": crop.peaks, "truth": crop.instances}]
 
 
-class RecoveryEvaluator(DatasetEvaluator):  # type: ignore[misc]  # detectron2 has no types
+class RecoveryEvaluator(DatasetEvaluator):
     """Average precision, and recovery at fixed purity, of centres.
 
     As in the evaluation of a run, but for what tiles do not tell: a second
     peak on a source that has one counts as spurious, not as a shred.
     """
 
-    def __init__(self, options: EvaluationOptions = EvaluationOptions()) -> None:
-        self.options = options
+    def __init__(self) -> None:
+        self.options = EvaluationOptions()
         self.reset()
 
     def reset(self) -> None:

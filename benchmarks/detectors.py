@@ -1,0 +1,131 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Detectors side by side: time and memory over a whole patch.
+
+    python benchmarks/detectors.py
+    python benchmarks/detectors.py --size 1000 --detector onnx --detector detectron2
+
+One simulated field, detected and deblended, is laid side by side until it fills
+the patch. Each detector gets the same pixels in a process of its own, in turns;
+the best turn counts. Memory is what the process grew by above its input.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from multiprocessing.connection import Connection
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from lsst.meas.residualdetect import Scene
+from lsst.meas.residualdetect.deblend import deblend
+from lsst.meas.residualdetect.detection import detect
+from lsst.meas.residualdetect.detectors import detector_names, load_detector
+from lsst.meas.residualdetect.footprint import Peak
+from lsst.meas.residualdetect.model_package import DEFAULT_MODEL
+from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
+
+FIELD_SIZE = 500
+
+Patch = tuple[Scene, np.ndarray, list[Peak]]
+
+
+def make_patch(size: int, seed: int) -> Patch:
+    """Scene, model and peaks of a patch that repeats one simulated field."""
+    side = min(FIELD_SIZE, size)
+    field, _ = simulate_scene(SimulationOptions(shape=(side, side)), np.random.default_rng(seed))
+    found = detect(field)
+    model = deblend(field, found.parents).image(field)
+    n = -(-size // side)
+
+    def repeat(planes: np.ndarray) -> np.ndarray:
+        return np.tile(planes, (1, n, n))[:, :size, :size]
+
+    scene = Scene(repeat(field.images), repeat(field.variance), field.psfs, field.bands, repeat(field.mask))
+    corners = [(side * row, side * column) for row in range(n) for column in range(n)]
+    places = [(peak.y + y, peak.x + x) for y, x in corners for peak in found.peaks]
+    inside = [(y, x) for y, x in places if y < size and x < size]
+    return scene, repeat(model), [Peak(number, y, x) for number, (y, x) in enumerate(inside, start=1)]
+
+
+def run_detector(name: str, model_name: str, size: int, seed: int, pipe: Connection) -> None:
+    """Make the patch, look at it, and send seconds, megabytes and the number
+    of candidates.
+    """
+    scene, model, peaks = make_patch(size, seed)
+    detector = load_detector(name, model_name if name != "matched_filter" else "")
+    # Loads the network, which a pipeline does once for many patches.
+    corner = scene.images.shape[0], min(64, size)
+    small = Scene(
+        scene.images[:, : corner[1], : corner[1]],
+        scene.variance[:, : corner[1], : corner[1]],
+        scene.psfs,
+        scene.bands,
+    )
+    detector.detect(small, model[:, : corner[1], : corner[1]], [])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    found = detector.detect(scene, model, peaks)
+    seconds = time.perf_counter() - start
+    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    pipe.send((seconds, growth, len(found)))
+
+
+@click.command()
+@click.option("--size", default=4000, show_default=True, help="Side of the patch in pixels.")
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    type=click.Choice(detector_names()),
+    default=("onnx", "matched_filter"),
+    show_default=True,
+)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package.")
+@click.option("--turns", default=1, show_default=True, help="How often each detector runs.")
+@click.option("--seed", default=1, show_default=True, help="Random seed.")
+def main(size: int, detectors: tuple[str, ...], model: str, turns: int, seed: int) -> None:
+    """Compare detectors over a patch of SIZE x SIZE pixels in six bands."""
+    context = multiprocessing.get_context("spawn")
+    results: dict[str, list[tuple[float, float, int]]] = {name: [] for name in detectors}
+    for _ in range(turns):
+        for name in detectors:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=run_detector, args=(name, model, size, seed, sender))
+            process.start()
+            sender.close()
+            results[name].append(receiver.recv())
+            process.join()
+    table = Table(
+        title=f"{size} x {size} pixels, 6 bands, {os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads"
+    )
+    for column in ("detector", "seconds", "time", "growth of memory, MiB", "candidates"):
+        table.add_column(column, justify="left" if column == "detector" else "right")
+    first = min(results[detectors[0]])[0]
+    for name in detectors:
+        seconds, growth, n_found = min(results[name])
+        table.add_row(name, f"{seconds:.1f}", f"{seconds / first:.2f}", f"{growth:.0f}", str(n_found))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``residualdetect evaluate``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from ..deblend import engine_names
+from ..model_package import DEFAULT_MODEL
+from .common import check_folder, progress_bar
+
+__all__ = ["evaluate"]
+
+
+@click.command(short_help="Measure detectors on fresh simulated scenes.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Scenes of a population.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=9000, show_default=True, help="Random seed.")
+@click.option(
+    "--size", type=click.IntRange(min=100), default=300, show_default=True, help="Side of a scene in pixels."
+)
+@click.option(
+    "--population",
+    "populations",
+    multiple=True,
+    default=("default", "dense"),
+    show_default=True,
+    help="Sky to simulate; several are possible.",
+)
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    default=("matched_filter", "onnx"),
+    show_default=True,
+    help="Detector, or oracle: the true centres. Several are possible.",
+)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package: a folder or a name.")
+@click.option(
+    "--iterations", type=click.IntRange(1, 5), default=1, show_default=True, help="Rounds of re-deblending."
+)
+@click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+def evaluate(
+    out: Path,
+    number: int,
+    seed: int,
+    size: int,
+    populations: tuple[str, ...],
+    detectors: tuple[str, ...],
+    model: str,
+    iterations: int,
+    engine: str,
+    jobs: int | None,
+) -> None:
+    """Measure detectors on fresh simulated scenes, side by side.
+
+    All look at the same residuals, and the deblender is run again with what
+    each of them found. Writes results.md, results.json and figures; results
+    of single scenes are kept, so that a run that was cut off goes on.
+
+    \b
+    Examples:
+      residualdetect evaluate --out results
+      residualdetect evaluate --out results -n 20 --population dense \\
+          --detector onnx --detector oracle --iterations 2
+    """
+    from ..evaluation.comparison import ComparisonOptions, compare
+    from ..evaluation.plots import write_figures
+    from ..evaluation.summary import strict_json
+    from ..evaluation.tables import markdown
+    from ..simulation.parallel import usable_cores
+    from ..whole_file import whole_file
+
+    options = ComparisonOptions(
+        populations=populations,
+        detectors=detectors,
+        model=model,
+        n_scenes=number,
+        seed=seed,
+        size=size,
+        n_iterations=iterations,
+        engine=engine,
+    )
+    check_folder(out)
+    with progress_bar("Looking at scenes", number * len(populations)) as progress:
+        entries = compare(out, options, jobs=jobs or usable_cores(), progress=progress)
+    command = shlex.join(["residualdetect", *sys.argv[1:]])
+    text = markdown(entries, command)
+    for path, content in (
+        (out / "results.md", text),
+        (out / "results.json", strict_json({"command": command, "entries": [e.figures for e in entries]})),
+    ):
+        with whole_file(path) as temporary:
+            temporary.write_text(content)
+    write_figures(entries, out)
+    click.echo(text)
+    click.echo(f"results.md, results.json and figures in {out}")
