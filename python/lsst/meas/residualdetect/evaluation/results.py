@@ -140,6 +140,8 @@ class EvaluationOptions:
     core_fraction : `float`
         A new peak within the isophote of a matched source's deblended
         morphology at this fraction of its maximum is a shred of it.
+    neighbour_radius_pix : `float`
+        A matched source this near to one that was recovered is its neighbour.
     target_purity : `float`
         Purity at which recovery is quoted.
     snr_edges : `tuple` [`float`, ...]
@@ -160,6 +162,7 @@ class EvaluationOptions:
     min_snr: float = 8.0
     faint_snr: float = 3.0
     core_fraction: float = 0.1
+    neighbour_radius_pix: float = 5.0
     target_purity: float = 0.9
     snr_edges: tuple[float, ...] = (12.0, 20.0, 40.0, 80.0)
     separation_edges_fwhm: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)

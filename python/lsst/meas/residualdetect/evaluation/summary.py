@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import KDTree
 
 from .metrics import binned_recovery, median, ratio
-from .pooling import WRONG, pooled_column, pooled_curve, target_rows
+from .pooling import TARGETS, WRONG, pooled_column, pooled_curve, target_rows
 from .results import Evaluation, EvaluationOptions, PeakClass, TruthClass
 
 __all__ = ["strict_json", "summarise", "summary_json"]
@@ -52,6 +53,22 @@ def _flux_errors(evaluations: Sequence[Evaluation], rows: npt.NDArray[Any], when
         errors[band] = np.abs(model[use] - truth[use]) / truth[use]
     pooled = np.concatenate(list(errors.values())) if errors else np.empty(0)
     return {"all": median(pooled), **{band: median(values) for band, values in errors.items()}}
+
+
+def _neighbours(evaluations: Sequence[Evaluation], radius_pix: float) -> npt.NDArray[np.bool_]:
+    """Matched sources close to one that was recovered, of all patches."""
+    near = []
+    for evaluation in evaluations:
+        truth = evaluation.truth
+        if truth is None:
+            continue
+        positions = np.stack([truth["y"], truth["x"]], axis=1)
+        found = (np.asarray(truth["new_peak_id"]) >= 0) & np.isin(truth["class"], TARGETS)
+        distance = np.full(len(truth), np.inf)
+        if found.any():
+            distance = KDTree(positions[found]).query(positions)[0]
+        near.append((distance <= radius_pix) & (np.asarray(truth["class"]) == TruthClass.MATCHED))
+    return np.concatenate(near) if near else np.empty(0, bool)
 
 
 def _colour_errors(evaluations: Sequence[Evaluation], use: npt.NDArray[Any], when: str) -> float:
@@ -98,6 +115,7 @@ def _truth_figures(evaluations: Sequence[Evaluation], options: EvaluationOptions
     found = pooled_column(evaluations, "truth", "new_peak_id") >= 0
     recovered = target & found
     blended = pooled_column(evaluations, "truth", "blended").astype(bool)
+    neighbours = _neighbours(evaluations, options.neighbour_radius_pix)
     right = peak_class == PeakClass.RIGHT
     curve = pooled_curve(evaluations)
     recovery_at, threshold_at = curve.at_purity(options.target_purity)
@@ -138,11 +156,15 @@ def _truth_figures(evaluations: Sequence[Evaluation], options: EvaluationOptions
         "flux_error": {
             "blended_before": _flux_errors(evaluations, blended, "before"),
             "blended_after": _flux_errors(evaluations, blended, "after"),
+            "neighbours_before": _flux_errors(evaluations, neighbours, "before"),
+            "neighbours_after": _flux_errors(evaluations, neighbours, "after"),
             "recovered_after": _flux_errors(evaluations, recovered, "after"),
         },
         "colour_error_mag": {
             "blended_before": _colour_errors(evaluations, blended, "before"),
             "blended_after": _colour_errors(evaluations, blended, "after"),
+            "neighbours_before": _colour_errors(evaluations, neighbours, "before"),
+            "neighbours_after": _colour_errors(evaluations, neighbours, "after"),
         },
         "recovery_by": {
             "snr": bins("snr", options.snr_edges),

@@ -19,11 +19,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from .comparison import Entry
 from .results import EvaluationOptions
 
 __all__ = ["markdown"]
+
+
+_LEGEND = """
+True sources: signal-to-noise ratio {min_snr:g} and more over all bands; to find: without a peak of their
+own in a footprint. Average precision and recovery at {target_purity:.0%} purity: all candidates, ranked by
+score. Recovery, purity, shreds (of the matched sources) and what follows: at the detector's own threshold.
+Match radius {match_radius_pix:g} pixels. Before and after the re-deblend: flux error (median, all bands) of
+recognised sources in parents that hold a source to be found, and of those within {neighbour_radius_pix:g}
+pixels of one that was recovered; colour error (median, g - i) of the latter; reduced chi-square of the
+parents that gained peaks. Gain over 25: sources to be found around which (2 sigma of the PSF) chi-square
+falls by more than 25.
+"""
+
+_WHO = ("blended", "neighbours")
 
 
 def _percent(value: float, digits: int = 1) -> str:
@@ -50,8 +65,11 @@ def _row(entry: Entry, iteration: int) -> list[str]:
         _percent(run["purity"]),
         _percent(run["shreds_per_matched_source"], 2),
         _number(run["centroid_error_pix"], 2),
-        f"{_percent(flux['blended_before']['all'])} → {_percent(flux['blended_after']['all'])}",
-        f"{_number(colour['blended_before'], 3)} → {_number(colour['blended_after'], 3)}",
+        *(
+            f"{_percent(flux[f'{who}_before']['all'])} → {_percent(flux[f'{who}_after']['all'])}"
+            for who in _WHO
+        ),
+        f"{_number(colour['neighbours_before'], 3)} → {_number(colour['neighbours_after'], 3)}",
         f"{_number(run['chi2_before'], 3)} → {_number(run['chi2_after'], 3)}",
         _percent(figures["targets_with_chi2_gain_over_25"], 0) if first else "",
     ]
@@ -76,7 +94,8 @@ def markdown(entries: Sequence[Entry], command: str) -> str:
     header = [
         *("population", "detector", "iteration", "true sources", "to find", "average precision"),
         f"recovery at {options.target_purity:.0%} purity",
-        *("recovery", "purity", "shreds", "centroid error, pixels", "flux error", "colour error, mag"),
+        *("recovery", "purity", "shreds", "centroid error, pixels", "flux error, blended"),
+        *("flux error, neighbours", "colour error, neighbours, mag"),
         *("chi-square", "gain over 25"),
     ]
     rows = [_row(entry, number) for entry in entries for number in range(len(entry.iterations))]
@@ -85,14 +104,7 @@ def markdown(entries: Sequence[Entry], command: str) -> str:
         [
             f"`{command}`",
             "",
-            f"True sources: signal-to-noise ratio {options.min_snr:g} and more over all bands. To find: "
-            "without a peak of their own in a footprint. Average precision and recovery at "
-            f"{options.target_purity:.0%} purity: all candidates, ranked by score; recovery, purity, shreds "
-            "(of the matched sources) and what follows: at the detector's own threshold. Match radius "
-            f"{options.match_radius_pix:g} pixels. Flux error (median, all bands) and colour error (median, "
-            "g - i) of sources in parents that hold a source to be found, and reduced chi-square of the "
-            "parents that gained peaks, before and after. Gain over 25: sources to be found around which "
-            "(2 sigma of the PSF) chi-square falls by more than 25 after the re-deblend.",
+            " ".join(_LEGEND.format(**asdict(options)).split()),
             "",
             *lines,
             "",

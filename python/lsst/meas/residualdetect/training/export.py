@@ -164,6 +164,12 @@ def export_package(
     -------
     package : `ModelPackage`
         Its ``results`` are those on the validation tiles.
+
+    Raises
+    ------
+    ValueError
+        Raised if the purity is not reached on these tiles, or they have too
+        few detections to calibrate with.
     """
     network = load_trained(cfg, checkpoint)
     options = feature_options(cfg)
@@ -203,6 +209,8 @@ def export_package(
     score, probability = fit_calibration(*evaluator.ranked())
     curve = evaluator.curve()
     recovery, threshold = curve.at_purity(target_purity)
+    if not np.isfinite(threshold):
+        raise ValueError(f"{checkpoint}: no threshold gives a purity of {target_purity:g} on {validation}")
     package = replace(package, calibration_scores=tuple(score), calibration_probabilities=tuple(probability))
     return write_package(
         folder,
