@@ -45,6 +45,7 @@ from lsst.meas.residualdetect.evaluation import (
 )
 from lsst.meas.residualdetect.evaluation.classification import CLASS_DTYPE
 from lsst.meas.residualdetect.evaluation.measures import point_source_snr, psf_sigma_pix
+from lsst.meas.residualdetect.evaluation.metrics import reliability
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 SIGMA_MODEL = 0.8
@@ -473,3 +474,13 @@ def test_patch_result_refuses_what_does_not_belong_together() -> None:
 def test_options_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EvaluationOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_scores_that_are_probabilities_lie_on_the_diagonal() -> None:
+    rng = np.random.default_rng(4)
+    scores = rng.uniform(0, 1, 20000)
+    mean, n, right = reliability(scores, rng.uniform(0, 1, 20000) < scores)
+    assert n.sum() == 20000 and len(n) == 10
+    np.testing.assert_allclose(right / n, mean, atol=0.04)
+    mean, n, right = reliability(np.array([0.0, 1.0]), np.array([False, True]))
+    assert mean.tolist() == [0, 1] and n.tolist() == [1, 1] and right.tolist() == [0, 1]

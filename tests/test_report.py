@@ -133,7 +133,7 @@ def test_report_with_truth(tmp_path: Path) -> None:
     assert page.count("figure", "view") == n_views
     assert page.count("img") == 4 * n_views
     assert TEXT not in text
-    assert text.count("<svg") - page.count("svg", "mark") - 4 * n_views - 1 == 7
+    assert text.count("<svg") - page.count("svg", "mark") - 4 * n_views - 1 == 8
 
 
 def test_marks_of_a_patch() -> None:

@@ -25,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bin", "RankingCurve", "binned_recovery", "median", "ranking_curve", "ratio"]
+__all__ = ["Bin", "RankingCurve", "binned_recovery", "median", "ranking_curve", "ratio", "reliability"]
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -142,3 +142,32 @@ def binned_recovery(values: Floats, recovered: Booleans, edges: Sequence[float])
         inside = (values >= low) & (values < high)
         bins.append(Bin(low, high, int(inside.sum()), int((inside & recovered).sum())))
     return bins
+
+
+def reliability(
+    scores: Floats, right: Booleans, n_bins: int = 10
+) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Hold scores that are meant to be probabilities against the outcome.
+
+    Parameters
+    ----------
+    scores : `numpy.ndarray`, (n,)
+        From 0 to 1.
+    right : `numpy.ndarray`, (n,), bool
+        The outcome.
+    n_bins : `int`, optional
+        Number of bins of equal width.
+
+    Returns
+    -------
+    mean : `numpy.ndarray`, (m,), float64
+        Mean score in each bin that is not empty.
+    n, n_right : `numpy.ndarray`, (m,), int64
+        How many there are, and how many of them are right.
+    """
+    place = np.clip((np.asarray(scores) * n_bins).astype(np.int64), 0, n_bins - 1)
+    n = np.bincount(place, minlength=n_bins)
+    total = np.bincount(place, weights=scores, minlength=n_bins)
+    n_right = np.bincount(place[np.asarray(right)], minlength=n_bins)
+    full = n > 0
+    return total[full] / n[full], n[full], n_right[full]

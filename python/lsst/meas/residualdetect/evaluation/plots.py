@@ -32,6 +32,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .comparison import Entry
+from .metrics import reliability
 from .pooling import WRONG
 from .results import EvaluationOptions, PeakClass
 
@@ -123,10 +124,7 @@ def _reliability(entries: Sequence[Entry], path: Path) -> None:
             name = np.asarray(entry.candidates["class"])
             counted = np.isin(name, [PeakClass.RIGHT, *WRONG])
             score = np.asarray(entry.candidates["score"])[counted]
-            edges = np.linspace(0, 1, 11)
-            n, total = (np.histogram(score, edges, weights=w)[0] for w in (None, score))
-            k = np.histogram(score[name[counted] == PeakClass.RIGHT], edges)[0]
-            mean = np.divide(total, n, out=np.zeros(len(n)), where=n > 0)
+            mean, n, k = reliability(score, name[counted] == PeakClass.RIGHT)
             label = f"{entry.detector}, {entry.population}"
             _shares(axes, k, n, mean, fmt="o-", ms=4, color=colour, label=label)
         axes.set(xlabel="score", ylabel="share of right candidates", xlim=(0, 1), ylim=(0, 1.02))

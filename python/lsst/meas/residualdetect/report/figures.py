@@ -23,10 +23,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from astropy.stats import binom_conf_interval
 from astropy.table import Table
-from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, PercentFormatter
 
 from ..evaluation.metrics import RankingCurve
 from ..evaluation.results import PeakClass
@@ -38,7 +37,6 @@ __all__ = [
     "flux_error_figure",
     "purity_figure",
     "recovery_figure",
-    "score_figure",
 ]
 
 # Told apart by the colour-blind, and readable on white and on black.
@@ -174,51 +172,6 @@ def chi2_figure(parents: Table) -> str:
         axes.set_ylabel("after")
         axes.set_title(f"{(after < before).sum()} of {len(rows)} parents improve", loc="left")
         return to_svg(figure, "chi2")
-
-
-def score_figure(scores: npt.NDArray[np.float64], names: npt.NDArray[np.str_]) -> str:
-    """Histogram of the new peaks' scores by class.
-
-    Parameters
-    ----------
-    scores : `numpy.ndarray`, (n,)
-        Scores; those not finite are left out.
-    names : `numpy.ndarray`, (n,), str
-        `PeakClass` values.
-
-    Returns
-    -------
-    svg : `str`
-        The figure.
-    """
-    finite = np.isfinite(scores)
-    kinds = [kind for kind in PeakClass if (names[finite] == kind).any()]
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure()
-        if kinds:
-            low, high = scores[finite].min(), scores[finite].max()
-            # Scores that are signal-to-noise ratios span decades.
-            wide = low > 0 and high > 10 * low
-            if wide:
-                axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter("")
-            axes.hist(
-                [scores[finite & (names == kind)] for kind in kinds],
-                bins=list(
-                    np.geomspace(low, high, 26) if wide else np.histogram_bin_edges(scores[finite], 25)
-                ),
-                stacked=True,
-                color=[PEAK_COLOURS[kind] for kind in kinds],
-                label=[f"{kind.replace('_', ' ')} ({(names == kind).sum()})" for kind in kinds],
-            )
-            if kinds != [PeakClass.UNLABELLED]:
-                axes.legend()
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("score")
-        axes.set_ylabel("new peaks")
-        return to_svg(figure, "scores")
 
 
 def flux_error_figure(errors: Mapping[str, Mapping[str, float]]) -> str:

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from astropy.table import Table
 
 from ..evaluation.metrics import ratio
-from ..evaluation.pooling import pooled_column, pooled_curve
+from ..evaluation.pooling import WRONG, pooled_column, pooled_curve
 from ..evaluation.results import Evaluation, PatchResult, PeakClass, TruthClass
 from ..evaluation.summary import summarise
 from ..whole_file import whole_file
@@ -38,11 +39,11 @@ from .figures import (
     flux_error_figure,
     purity_figure,
     recovery_figure,
-    score_figure,
 )
 from .markers import class_label
 from .options import ReportOptions
 from .pictures import white_balance
+from .score_figures import reliability_figure, score_figure
 from .views import Canvas, View, close_ups, patch_view
 
 __all__ = ["write_report"]
@@ -116,6 +117,10 @@ def _figures(evaluations: Sequence[Evaluation], summary: Mapping[str, Any]) -> l
         figures.append(("Chi-square of parents that gained peaks", chi2_figure(parents)))
         scores, classes = (pooled_column(evaluations, "peaks", name) for name in ("score", "class"))
         figures.append(("Scores of new peaks", score_figure(scores, classes)))
+        counted = np.isin(classes, [PeakClass.RIGHT, *WRONG])
+        if counted.any() and scores[counted].min() >= 0 and scores[counted].max() <= 1:
+            svg = reliability_figure(scores[counted], classes[counted] == PeakClass.RIGHT)
+            figures.append(("Scores as probabilities", svg))
     if summary.get("flux_error") and math.isfinite(summary["flux_error"]["blended_before"]["all"]):
         figures.append(("Flux errors of blended sources", flux_error_figure(summary["flux_error"])))
     return figures
