@@ -29,14 +29,12 @@ from lsst.meas.residualdetect import Peak
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.detectors import (
     DetectorError,
-    default_detector,
     detector_names,
     load_detector,
-    registry,
 )
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
 from lsst.meas.residualdetect.detectors.paste_mask import paste_mask
-from lsst.meas.residualdetect.model_package import ModelPackageError, load_package
+from lsst.meas.residualdetect.model_package import ModelPackageError
 from lsst.meas.residualdetect.scene_file import write_scene_file
 from tiny_network import find_maxima, make_package
 
@@ -336,17 +334,6 @@ def test_what_is_wrong_with_a_package_is_said_before_any_work(package):
         load_detector("onnx", str(package.folder))
 
 
-def test_the_default_is_the_network_where_there_is_one(tmp_path, monkeypatch):
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(registry, "DEFAULT_MODEL", "the_default")
-    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(tmp_path))
-    assert default_detector() == "matched_filter"
-    (tmp_path / "models").mkdir()
-    make_package(tmp_path / "models" / "the_default")
-    assert default_detector() == "onnx"
-    assert load_detector("onnx").package == load_package("the_default")
-
-
 def test_the_task_takes_model_and_threshold_from_its_config(onnx_package):
     from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask
 
@@ -379,8 +366,8 @@ def test_detectron2_runs_the_weights_of_the_package(tmp_path):
     from detectron2.modeling import build_model
 
     from lsst.meas.residualdetect.detectors.detectron2 import Detectron2Network
+    from lsst.meas.residualdetect.network.config import read_config
     from lsst.meas.residualdetect.package_files import find_file
-    from lsst.meas.residualdetect.training.config import read_config
 
     options = ("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "MODEL.WEIGHTS", "")
     cfg = read_config(find_file("config/training", "mask_rcnn_ugrizy.yaml"), options)

@@ -28,9 +28,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
 from lsst.meas.residualdetect.model_package import load_package  # noqa: E402
+from lsst.meas.residualdetect.network.config import feature_options, read_config  # noqa: E402
 from lsst.meas.residualdetect.package_files import find_file  # noqa: E402
 from lsst.meas.residualdetect.training import TileOptions, generate_tiles  # noqa: E402
-from lsst.meas.residualdetect.training.config import feature_options, read_config  # noqa: E402
 from lsst.meas.residualdetect.training.dataset import TileCrops, crop_tile, to_detectron2  # noqa: E402
 from lsst.meas.residualdetect.training.shards import read_shard, shard_paths  # noqa: E402
 from lsst.meas.residualdetect.training.train import Trainer, train  # noqa: E402

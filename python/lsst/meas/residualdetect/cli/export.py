@@ -56,7 +56,7 @@ def export(run: Path, out: Path, validation: Path, checkpoint: str | None, purit
     from .training import need_detectron2
 
     need_detectron2()
-    from ..training.config import read_config
+    from ..network.config import read_config
     from ..training.export import export_package
 
     if checkpoint is None:

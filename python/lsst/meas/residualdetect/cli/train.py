@@ -69,7 +69,7 @@ def train(
     from .training import config_path, need_detectron2
 
     need_detectron2()
-    from ..training.config import read_config
+    from ..network.config import read_config
     from ..training.train import train as run
 
     paths = ("TILES.TRAIN", str(tiles), "TILES.VALIDATION", str(validation), "OUTPUT_DIR", str(out))

@@ -20,7 +20,6 @@ from .registry import (
     NETWORK_DETECTORS,
     Detector,
     DetectorError,
-    default_detector,
     detector_names,
     load_detector,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "NETWORK_DETECTORS",
     "Detector",
     "DetectorError",
-    "default_detector",
     "detector_names",
     "load_detector",
 ]

@@ -26,8 +26,8 @@ from detectron2.modeling import build_model
 from safetensors.torch import load_file
 
 from ..model_package import ModelPackage
+from ..network.config import add_options
 from ..scene import Array
-from ..training.config import add_options
 
 __all__ = ["Detectron2Network"]
 

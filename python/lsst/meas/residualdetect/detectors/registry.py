@@ -19,12 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Protocol
 
 from ..candidates import Candidate
 from ..footprint import Peak
-from ..model_package import DEFAULT_MODEL, ModelPackageError, load_package
+from ..model_package import DEFAULT_MODEL, load_package
 from ..scene import Array, Scene
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "NETWORK_DETECTORS",
     "Detector",
     "DetectorError",
-    "default_detector",
     "detector_names",
     "load_detector",
 ]
@@ -85,17 +83,6 @@ class Detector(Protocol):
 def detector_names() -> tuple[str, ...]:
     """Names that `load_detector` knows."""
     return ("matched_filter", *NETWORK_DETECTORS)
-
-
-def default_detector() -> str:
-    """``onnx`` where it and the default model are at hand, else
-    ``matched_filter``.
-    """
-    try:
-        load_package(DEFAULT_MODEL)
-    except ModelPackageError:
-        return "matched_filter"
-    return "onnx" if find_spec("onnxruntime") else "matched_filter"
 
 
 def load_detector(name: str, model: str = "") -> Detector:

@@ -29,7 +29,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..features import CANONICAL_BANDS, FeatureOptions, network_input
-from .config import feature_options
+from ..network.config import feature_options
 from .instances import MASK_SIDE
 from .shards import Tile, read_shard, shard_paths
 

@@ -36,8 +36,8 @@ from torch import nn
 from ..detectors.onnx import OnnxNetwork
 from ..features import CANONICAL_BANDS
 from ..model_package import ModelPackage, write_package
+from ..network.config import feature_options
 from .calibration import fit_calibration
-from .config import feature_options
 from .validation import RecoveryEvaluator, ValidationTiles
 
 __all__ = ["export_package", "load_trained", "write_onnx"]

@@ -32,7 +32,7 @@ from ..candidates import DEFAULT_MIN_DISTANCE_PIX
 from ..evaluation.matching import match_peaks
 from ..evaluation.metrics import RankingCurve, ranking_curve
 from ..evaluation.results import EvaluationOptions
-from .config import feature_options
+from ..network.config import feature_options
 from .dataset import crop_tile, to_detectron2
 from .shards import read_shard, shard_paths
 

@@ -107,7 +107,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> CfgNode:
     """
     cfg = add_options(get_cfg())
     try:
-        cfg.merge_from_file(str(path))
+        cfg.merge_from_file(str(path), allow_unsafe=False)
         cfg.merge_from_list(list(overrides))
     except (KeyError, ValueError, AssertionError) as error:
         raise ValueError(f"{path}: {error.args[0] if error.args else error}") from error
