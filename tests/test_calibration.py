@@ -23,7 +23,7 @@ import pytest
 from lsst.meas.residualdetect.training.calibration import fit_calibration
 
 
-def test_calibration_finds_the_probability_behind_the_score() -> None:
+def test_calibration_finds_the_probability_behind_the_score():
     rng = np.random.default_rng(1)
     scores = rng.uniform(0, 1, 40000)
     score, probability = fit_calibration(scores, rng.uniform(0, 1, 40000) < scores**2)
@@ -31,7 +31,7 @@ def test_calibration_finds_the_probability_behind_the_score() -> None:
     np.testing.assert_allclose(np.interp(at, score, probability), at**2, atol=0.05)
 
 
-def test_calibration_rises_from_nothing_and_is_never_certain() -> None:
+def test_calibration_rises_from_nothing_and_is_never_certain():
     rng = np.random.default_rng(2)
     scores = rng.beta(2, 5, 500).astype(np.float32)
     score, probability = fit_calibration(scores, rng.uniform(0, 1, 500) < 0.5)
@@ -39,6 +39,6 @@ def test_calibration_rises_from_nothing_and_is_never_certain() -> None:
     assert (np.diff(probability) >= 0).all() and probability[0] == 0 and probability[-1] < 1
 
 
-def test_few_detections_are_refused() -> None:
+def test_few_detections_are_refused():
     with pytest.raises(ValueError, match="12 detections are too few"):
         fit_calibration(np.linspace(0, 1, 12), np.ones(12, bool))

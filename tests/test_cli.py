@@ -216,3 +216,33 @@ def test_a_scene_without_peaks_in_the_file_is_detected_in(blend, tmp_path):
     write_scene_file(tmp_path / "bare.npz", SceneFile(content.scene))
     assert invoke("deblend", tmp_path / "bare.npz", "--out", tmp_path / "d").exit_code == 0
     assert len(read_scene_file(tmp_path / "d" / "bare.npz").peaks) == 3
+
+
+def test_simulate_writes_training_tiles(tmp_path):
+    arguments = ("simulate", "--tiles", "--out", tmp_path, "-n", 2, "--size", 64, "--jobs", 1)
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "2 tiles" in result.output and "2 of them new" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["shard-1-00000.npz"]
+    assert "0 of them new" in invoke(*arguments).output
+
+
+def test_options_of_scenes_do_not_go_with_tiles(tmp_path):
+    result = invoke("simulate", "--tiles", "--out", tmp_path, "--density", 2)
+    assert result.exit_code == 2 and "--density" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--tiles", "tiles", "--validation", "tiles", "--out", "run"],
+        ["export", "run", "--out", "mine", "--validation", "tiles"],
+    ],
+)
+def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch):
+    import lsst.meas.residualdetect.cli.training as common
+
+    monkeypatch.setattr(common, "find_spec", lambda name: None)
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert "detectron2" in result.output and "README" in result.output

@@ -50,7 +50,7 @@ def entries(folder: Path):
     return compare(folder, SMALL, jobs=1)
 
 
-def test_an_oracle_names_the_hidden_source_and_no_other() -> None:
+def test_an_oracle_names_the_hidden_source_and_no_other():
     content = make_blend(5)
     scene = content.scene
     truth = np.zeros(len(BLEND_SOURCES), [("y", "f8"), ("x", "f8"), ("snr", "f8")])
@@ -63,7 +63,7 @@ def test_an_oracle_names_the_hidden_source_and_no_other() -> None:
     assert found.footprint.contains(*HIDDEN)
 
 
-def test_gain_is_what_the_source_takes_out_of_chi_square() -> None:
+def test_gain_is_what_the_source_takes_out_of_chi_square():
     scene = make_blend(5).scene
     empty = np.zeros_like(scene.images)
     gain = chi2_gain(scene, empty, scene.images, np.array([HIDDEN, (2.0, 60.0)]), 3.0)
@@ -74,7 +74,7 @@ def test_gain_is_what_the_source_takes_out_of_chi_square() -> None:
     assert chi2_gain(scene, empty, empty, np.array([HIDDEN]), 3.0) == 0
 
 
-def test_ranked_candidates_agree_with_the_run_at_its_threshold() -> None:
+def test_ranked_candidates_agree_with_the_run_at_its_threshold():
     options = SimulationOptions(shape=(120, 120), density=2.5)
     detector = load_detector("matched_filter")
     outcome = run_scene(options, np.random.default_rng(2), "one", {"mf": detector})["mf"]
@@ -89,7 +89,7 @@ def test_ranked_candidates_agree_with_the_run_at_its_threshold() -> None:
     assert curve.threshold[0] == pytest.approx(ranked["score"].max())
 
 
-def test_an_outcome_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+def test_an_outcome_is_read_back_as_it_was_written(tmp_path):
     options = SimulationOptions(shape=(100, 100))
     outcome = run_scene(options, np.random.default_rng(2), "one", {"oracle": None}, n_iterations=2)["oracle"]
     write_outcome(tmp_path / "one.npz", outcome)
@@ -103,7 +103,7 @@ def test_an_outcome_is_read_back_as_it_was_written(tmp_path: Path) -> None:
             np.testing.assert_array_equal(before[column], after[column])
 
 
-def test_the_oracle_is_pure_and_betters_the_model(entries) -> None:
+def test_the_oracle_is_pure_and_betters_the_model(entries):
     by_name = {entry.detector: entry for entry in entries}
     oracle = by_name["oracle"].iterations[0]
     assert oracle["purity"] > 0.95 and oracle["recovery"] > 0.7
@@ -112,7 +112,7 @@ def test_the_oracle_is_pure_and_betters_the_model(entries) -> None:
     assert by_name["oracle"].figures["targets_with_chi2_gain_over_25"] > 0.2
 
 
-def test_a_run_goes_on_and_refuses_results_of_other_options(folder: Path, entries) -> None:
+def test_a_run_goes_on_and_refuses_results_of_other_options(folder, entries):
     path = folder / "dense" / "oracle" / "00000.npz"
     written = path.stat().st_mtime_ns
     done: list[int] = []
@@ -129,26 +129,26 @@ def test_a_run_goes_on_and_refuses_results_of_other_options(folder: Path, entrie
     ("changed", "message"),
     [({"populations": ("nowhere",)}, "unknown population"), ({"detectors": ("ear",)}, "unknown detector")],
 )
-def test_unknown_names_are_refused_before_any_work(tmp_path: Path, changed, message: str) -> None:
+def test_unknown_names_are_refused_before_any_work(tmp_path, changed, message):
     options = {"populations": ("dense",), "detectors": ("oracle",), "model": "", "n_scenes": 1, **changed}
     with pytest.raises(ValueError, match=message):
         compare(tmp_path, ComparisonOptions(**options), jobs=1)
     assert not list(tmp_path.iterdir())
 
 
-def test_figures_are_drawn(entries, tmp_path: Path) -> None:
+def test_figures_are_drawn(entries, tmp_path):
     paths = write_figures(entries, tmp_path)
     assert {path.name for path in paths} == {"purity_dense.png", "recovery_dense.png", "flux_error_dense.png"}
     for path in paths:
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 5000
 
 
-def test_every_population_can_be_simulated() -> None:
+def test_every_population_can_be_simulated():
     for name in POPULATIONS:
         assert population(name, 50).shape == (50, 50)
 
 
-def test_the_command_writes_table_figures_and_json(tmp_path: Path) -> None:
+def test_the_command_writes_table_figures_and_json(tmp_path):
     arguments = ["evaluate", "--out", str(tmp_path), "-n", "1", "--size", "100", "--seed", "3", "--jobs", "1"]
     arguments += ["--population", "dense", "--detector", "oracle", "--detector", "matched_filter"]
     result = CliRunner().invoke(main, arguments)

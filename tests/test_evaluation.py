@@ -180,7 +180,7 @@ def by_id(table: object, column: str) -> dict[int, object]:
     return dict(zip(table["id"].tolist(), table[column].tolist(), strict=True))  # type: ignore[index]
 
 
-def test_every_class_is_told_apart() -> None:
+def test_every_class_is_told_apart():
     evaluation = evaluate_patch(every_class())
     assert by_id(evaluation.truth, "class") == {
         100: "matched",
@@ -198,7 +198,7 @@ def test_every_class_is_told_apart() -> None:
     assert evaluation.truth["class"].dtype == np.dtype(CLASS_DTYPE)
 
 
-def test_summary_of_every_class() -> None:
+def test_summary_of_every_class():
     summary = summarise([evaluate_patch(every_class())] * 2)
     expected = {
         "n_patches": 2,
@@ -225,7 +225,7 @@ def test_summary_of_every_class() -> None:
     json.loads(summary_json(summary, {}, "x", "0"))
 
 
-def test_origin_of_the_patch_does_not_matter() -> None:
+def test_origin_of_the_patch_does_not_matter():
     here, there = (evaluate_patch(every_class(origin=origin)) for origin in ((0, 0), (4000, 12000)))
     assert by_id(here.truth, "class") == by_id(there.truth, "class")
     assert by_id(here.peaks, "class") == by_id(there.peaks, "class")
@@ -233,7 +233,7 @@ def test_origin_of_the_patch_does_not_matter() -> None:
     np.testing.assert_array_equal(here.parents["n_true"], there.parents["n_true"])
 
 
-def test_shred_beats_a_companion_that_is_farther() -> None:
+def test_shred_beats_a_companion_that_is_farther():
     # Both true sources are within the match radius of the new peak.
     def new_peak_at(x: float) -> str:
         result = make_result(
@@ -248,7 +248,7 @@ def test_shred_beats_a_companion_that_is_farther() -> None:
     assert new_peak_at(21.8) == "right"
 
 
-def test_second_new_peak_on_a_recovered_source_is_a_shred() -> None:
+def test_second_new_peak_on_a_recovered_source_is_a_shred():
     result = make_result(
         true=[(20.0, 20.0, 900.0), (20.0, 26.0, 200.0)],
         old=[[(20.0, 20.0, 900.0)]],
@@ -260,7 +260,7 @@ def test_second_new_peak_on_a_recovered_source_is_a_shred() -> None:
     assert by_id(evaluation.peaks, "true_id") == {50: 101, 51: 101}
 
 
-def test_peak_in_the_core_of_an_extended_source_is_a_shred() -> None:
+def test_peak_in_the_core_of_an_extended_source_is_a_shred():
     result = make_result(
         true=[(32.0, 32.0, 3000.0)],
         old=[[(32.0, 32.0, 3000.0)]],
@@ -274,7 +274,7 @@ def test_peak_in_the_core_of_an_extended_source_is_a_shred() -> None:
     assert list(evaluate_patch(replace(result, model_before=model)).peaks["class"]) == ["shred", "spurious"]
 
 
-def test_footprint_without_an_own_peak_near_leaves_both_unrecognised() -> None:
+def test_footprint_without_an_own_peak_near_leaves_both_unrecognised():
     result = make_result(
         true=[(20.0, 16.0, 500.0), (20.0, 24.0, 500.0)],
         old=[[(20.0, 20.0, 1000.0)]],
@@ -286,7 +286,7 @@ def test_footprint_without_an_own_peak_near_leaves_both_unrecognised() -> None:
     assert summarise([evaluation])["recovery"] == 1
 
 
-def test_what_the_patch_did_not_observe_is_not_counted() -> None:
+def test_what_the_patch_did_not_observe_is_not_counted():
     result = make_result(
         true=[(20.0, 20.0, 900.0), (-3.0, 20.0, 900.0), (50.0, 50.0, 900.0)],
         old=[[(20.0, 20.0, 900.0)]],
@@ -299,7 +299,7 @@ def test_what_the_patch_did_not_observe_is_not_counted() -> None:
     assert list(evaluation.truth["id"]) == [100]
 
 
-def test_model_equal_to_the_truth_has_no_flux_error_and_white_residuals() -> None:
+def test_model_equal_to_the_truth_has_no_flux_error_and_white_residuals():
     true = [(20.0, 20.0, 900.0), (20.0, 25.0, 400.0)]
     result = make_result(
         true=true, old=[[(20.0, 20.0, 1200.0)]], new=[[(20.0, 25.0, 400.0, 0.9)]], boxes=[(10, 32, 10, 36)]
@@ -326,7 +326,7 @@ def test_model_equal_to_the_truth_has_no_flux_error_and_white_residuals() -> Non
     assert summary["chi2_before"] > 2
 
 
-def test_both_chi2_are_over_the_new_footprint() -> None:
+def test_both_chi2_are_over_the_new_footprint():
     result = every_class(seed=None)
     grown = Footprint.from_mask(np.ones((64, 64), bool))
     after = Detections((replace(result.after.parents[0], footprint=grown),))
@@ -337,7 +337,7 @@ def test_both_chi2_are_over_the_new_footprint() -> None:
     assert parents["chi2_before"][0] == pytest.approx(np.square(missing).sum(), rel=1e-4)
 
 
-def test_failed_parents_are_left_out_of_chi2() -> None:
+def test_failed_parents_are_left_out_of_chi2():
     result = every_class()
     failed = replace(result.model_after.parents[0], sources=(), failure="singular")
     model = replace(result.model_after, parents=(failed, *result.model_after.parents[1:]))
@@ -348,7 +348,7 @@ def test_failed_parents_are_left_out_of_chi2() -> None:
     assert summary["chi2_after"] == pytest.approx(rows["chi2_after"].sum() / rows["n_pixels"].sum())
 
 
-def test_point_source_snr_is_that_of_the_least_squares_flux() -> None:
+def test_point_source_snr_is_that_of_the_least_squares_flux():
     # Fit the amplitude of the PSF to many noise fields: the flux over its
     # scatter is the signal-to-noise ratio.
     result = make_result([(32.0, 32.0, 100.0)], [], [], [], bands="g")
@@ -361,7 +361,7 @@ def test_point_source_snr_is_that_of_the_least_squares_flux() -> None:
     assert psf_sigma_pix(result.scene) == pytest.approx(SIGMA_PSF, rel=1e-3)
 
 
-def test_snr_column_of_the_truth_is_preferred() -> None:
+def test_snr_column_of_the_truth_is_preferred():
     result = every_class()
     assert result.truth is not None
     dtype = [*result.truth.dtype.descr, ("snr", "f8")]
@@ -372,7 +372,7 @@ def test_snr_column_of_the_truth_is_preferred() -> None:
     assert set(evaluate_patch(replace(result, truth=truth)).truth["class"]) == {"faint"}
 
 
-def test_without_truth_there_are_counts_and_chi2_only() -> None:
+def test_without_truth_there_are_counts_and_chi2_only():
     result = replace(every_class(), truth=None)
     evaluation = evaluate_patch(result)
     assert evaluation.truth is None
@@ -386,7 +386,7 @@ def test_without_truth_there_are_counts_and_chi2_only() -> None:
     assert summary["seconds"] == {"deblend": 2.5}
 
 
-def test_truth_of_some_patches_only() -> None:
+def test_truth_of_some_patches_only():
     known = evaluate_patch(every_class())
     both = summarise([known, evaluate_patch(replace(every_class(), truth=None))])
     alone = summarise([known])
@@ -396,7 +396,7 @@ def test_truth_of_some_patches_only() -> None:
 
 
 @pytest.mark.parametrize("with_truth", [True, False])
-def test_empty_catalogues(with_truth: bool) -> None:
+def test_empty_catalogues(with_truth: bool):
     result = make_result([], [], [], [])
     evaluation = evaluate_patch(result if with_truth else replace(result, truth=None))
     assert len(evaluation.peaks) == len(evaluation.parents) == 0
@@ -407,7 +407,7 @@ def test_empty_catalogues(with_truth: bool) -> None:
         assert summary[key] is None
 
 
-def test_no_new_peaks() -> None:
+def test_no_new_peaks():
     result = every_class()
     evaluation = evaluate_patch(replace(result, after=result.before, model_after=result.model_before))
     summary = summarise([evaluation])
@@ -418,12 +418,12 @@ def test_no_new_peaks() -> None:
     assert summary["flux_error"]["blended_before"] == summary["flux_error"]["blended_after"]
 
 
-def test_no_patches() -> None:
+def test_no_patches():
     summary = json.loads(summary_json(summarise([]), {}, "x", "0"))
     assert summary["n_patches"] == summary["n_peaks"] == 0
 
 
-def test_summary_is_strict_json() -> None:
+def test_summary_is_strict_json():
     def refuse(constant: str) -> float:
         raise ValueError(constant)
 
@@ -438,20 +438,20 @@ def test_summary_is_strict_json() -> None:
         assert key in summary
 
 
-def test_pooling_patches_of_different_bands() -> None:
+def test_pooling_patches_of_different_bands():
     summary = summarise([evaluate_patch(every_class(bands=bands)) for bands in ("gri", "iz")])
     assert set(summary["flux_error"]["blended_before"]) == {"all", "g", "r", "i", "z"}
     assert np.isfinite(list(summary["flux_error"]["recovered_after"].values())).all()
 
 
-def test_patches_evaluated_differently_are_not_pooled() -> None:
+def test_patches_evaluated_differently_are_not_pooled():
     result = every_class()
     evaluations = [evaluate_patch(result), evaluate_patch(result, EvaluationOptions(min_snr=10))]
     with pytest.raises(ValueError, match="other options"):
         summarise(evaluations)
 
 
-def test_patch_result_refuses_what_does_not_belong_together() -> None:
+def test_patch_result_refuses_what_does_not_belong_together():
     result = every_class()
     with pytest.raises(ValueError, match="model after has bands"):
         replace(result, model_after=replace(result.model_after, bands=("g", "r", "z")))
@@ -471,12 +471,12 @@ def test_patch_result_refuses_what_does_not_belong_together() -> None:
         {"separation_edges_fwhm": (1.0, 1.0)},
     ],
 )
-def test_options_out_of_range(wrong: dict[str, object]) -> None:
+def test_options_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EvaluationOptions(**wrong)  # type: ignore[arg-type]
 
 
-def test_scores_that_are_probabilities_lie_on_the_diagonal() -> None:
+def test_scores_that_are_probabilities_lie_on_the_diagonal():
     rng = np.random.default_rng(4)
     scores = rng.uniform(0, 1, 20000)
     mean, n, right = reliability(scores, rng.uniform(0, 1, 20000) < scores)

@@ -58,14 +58,14 @@ def cfg(folder: Path, tmp_path: Path):
     )
 
 
-def test_an_unknown_option_is_named(tmp_path: Path) -> None:
+def test_an_unknown_option_is_named(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("TILES:\n  COLOUR: red\nVERSION: 2\n")
     with pytest.raises(ValueError, match=r"mine\.yaml.*COLOUR"):
         read_config(path)
 
 
-def test_boxes_and_masks_follow_every_turn_and_flip(cfg, folder: Path) -> None:
+def test_boxes_and_masks_follow_every_turn_and_flip(cfg, folder):
     crops = iter(TileCrops(folder, cfg, seed=1))
     seen = 0
     for _ in range(24):
@@ -81,7 +81,7 @@ def test_boxes_and_masks_follow_every_turn_and_flip(cfg, folder: Path) -> None:
     assert seen > 10
 
 
-def test_known_peaks_keep_their_place_beside_the_model(cfg, folder: Path) -> None:
+def test_known_peaks_keep_their_place_beside_the_model(cfg, folder):
     # Turned or not, the model is brighter at the peaks than elsewhere.
     crops = iter(TileCrops(folder, cfg, seed=2))
     for _ in range(12):
@@ -91,7 +91,7 @@ def test_known_peaks_keep_their_place_beside_the_model(cfg, folder: Path) -> Non
             assert image[6:12, at_peaks].sum() / at_peaks.sum() > 1.5 * image[6:12].sum() / 64**2
 
 
-def test_a_crop_holds_the_sources_whose_centres_lie_in_it(folder: Path) -> None:
+def test_a_crop_holds_the_sources_whose_centres_lie_in_it(folder):
     tile = read_shard(shard_paths(folder)[0])[0]
     pieces = [crop_tile(tile, top, left, 48) for top in (0, 48) for left in (0, 48)]
     assert sum(len(piece.instances) for piece in pieces) == len(tile.instances)
@@ -100,7 +100,7 @@ def test_a_crop_holds_the_sources_whose_centres_lie_in_it(folder: Path) -> None:
         assert piece.masks.shape == (len(piece.instances), 48, 48)
 
 
-def test_a_perfect_detector_scores_one_and_doubles_are_spurious(folder: Path) -> None:
+def test_a_perfect_detector_scores_one_and_doubles_are_spurious(folder):
     tile = read_shard(shard_paths(folder)[0])[0]
     counted = tile.instances[tile.instances["snr"] >= 8]
     centres = np.stack([counted["y"], counted["x"]], axis=1)
@@ -113,7 +113,7 @@ def test_a_perfect_detector_scores_one_and_doubles_are_spurious(folder: Path) ->
     assert twice.curve().purity[-1] == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_run_goes_on_from_its_checkpoint(cfg, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_its_checkpoint(cfg, tmp_path):
     train(cfg)
     assert (tmp_path / "model_final.pth").exists()
     metrics = (tmp_path / "metrics.json").read_text()
@@ -125,7 +125,7 @@ def test_a_run_goes_on_from_its_checkpoint(cfg, tmp_path: Path) -> None:
     assert last["iteration"] >= 2
 
 
-def test_onnx_runtime_and_detectron2_agree(cfg, folder: Path, tmp_path: Path) -> None:
+def test_onnx_runtime_and_detectron2_agree(cfg, folder, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     import onnxruntime
@@ -152,7 +152,7 @@ def test_onnx_runtime_and_detectron2_agree(cfg, folder: Path, tmp_path: Path) ->
         np.testing.assert_allclose(masks, found.pred_masks[:, 0], atol=1e-3)
 
 
-def test_a_package_is_written_whole_and_read_back(cfg, folder: Path, tmp_path: Path) -> None:
+def test_a_package_is_written_whole_and_read_back(cfg, folder, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     pytest.importorskip("safetensors")

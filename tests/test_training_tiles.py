@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +51,7 @@ def positions_of(truth: np.ndarray) -> np.ndarray:
     return np.stack([truth["y"], truth["x"]], axis=1)
 
 
-def test_draws_span_the_ranges_and_repeat_with_the_seed() -> None:
+def test_draws_span_the_ranges_and_repeat_with_the_seed():
     options = TileOptions(surveys=("LSST", "HSC"), engines=("factorized", "scarlet_lite"))
     drawn = [draw_variation(options, np.random.default_rng(seed)) for seed in range(300)]
     assert drawn == [draw_variation(options, np.random.default_rng(seed)) for seed in range(300)]
@@ -70,12 +69,12 @@ def test_draws_span_the_ranges_and_repeat_with_the_seed() -> None:
     "wrong",
     [{"size": 10}, {"engines": ()}, {"density": (2.0, 1.0)}, {"masked": 1.5}, {"exposure": (0.0, 1.0)}],
 )
-def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TileOptions(**wrong)  # type: ignore[arg-type]
 
 
-def test_masking_marks_pixels_and_touches_no_others() -> None:
+def test_masking_marks_pixels_and_touches_no_others():
     scene = make_scene([(30.0, 30.0, 500.0)], rng=np.random.default_rng(1))
     masked = mask_pixels(scene, np.random.default_rng(2))
     bad = masked.bad()
@@ -83,14 +82,14 @@ def test_masking_marks_pixels_and_touches_no_others() -> None:
     np.testing.assert_array_equal(masked.images[~bad], scene.images[~bad])
 
 
-def test_a_wrong_psf_is_wider_by_the_error() -> None:
+def test_a_wrong_psf_is_wider_by_the_error():
     scene = make_scene([], rng=np.random.default_rng(1))
     wrong = with_wrong_psfs(scene, 0.03, (0.0, 0.0))
     np.testing.assert_allclose(wrong.psf_sigmas_pix / scene.psf_sigmas_pix, 1.03, atol=0.003)
     assert with_wrong_psfs(scene, 0.0, (0.0, 0.0)) is scene
 
 
-def test_a_sheared_psf_is_longer_along_the_shear() -> None:
+def test_a_sheared_psf_is_longer_along_the_shear():
     scene = make_scene([])
     psf = with_wrong_psfs(scene, 0.0, (0.05, 0.0)).psfs[0]
     y, x = np.mgrid[: psf.shape[0], : psf.shape[1]] - psf.shape[0] // 2
@@ -99,7 +98,7 @@ def test_a_sheared_psf_is_longer_along_the_shear() -> None:
     assert ratio == pytest.approx((1.05 / 0.95) ** 2, rel=0.02)
 
 
-def test_every_source_is_told_of_or_to_be_found(simulated) -> None:
+def test_every_source_is_told_of_or_to_be_found(simulated):
     scene, truth, _ = simulated
     positions = positions_of(truth)
     found = detect(scene)
@@ -111,7 +110,7 @@ def test_every_source_is_told_of_or_to_be_found(simulated) -> None:
     assert len(undetected(scene, told, positions, truth["snr"], min_snr=5.0)) < 0.1 * len(left)
 
 
-def test_masks_hold_the_light_and_lie_in_their_boxes(simulated) -> None:
+def test_masks_hold_the_light_and_lie_in_their_boxes(simulated):
     scene, truth, stamps = simulated
     positions = positions_of(truth)
     left = undetected(scene, detect(scene), positions, truth["snr"], min_snr=5.0)
@@ -133,7 +132,7 @@ def test_masks_hold_the_light_and_lie_in_their_boxes(simulated) -> None:
         assert sum(held) > 0.4 * stamp.pixels.sum()
 
 
-def test_a_source_on_masked_pixels_is_not_to_be_found(simulated) -> None:
+def test_a_source_on_masked_pixels_is_not_to_be_found(simulated):
     scene, truth, stamps = simulated
     positions = positions_of(truth)
     left = undetected(scene, detect(scene), positions, truth["snr"], min_snr=5.0)
@@ -144,7 +143,7 @@ def test_a_source_on_masked_pixels_is_not_to_be_found(simulated) -> None:
     assert len(rows) == len(left) - 1
 
 
-def test_a_tile_depends_on_its_number_only(tiles) -> None:
+def test_a_tile_depends_on_its_number_only(tiles):
     (again,) = make_tiles([2], SMALL, 7)
     assert again.name == tiles[2].name
     np.testing.assert_array_equal(again.instances, tiles[2].instances)
@@ -153,7 +152,7 @@ def test_a_tile_depends_on_its_number_only(tiles) -> None:
     assert abs(difference).max() < 0.05
 
 
-def test_residual_and_model_are_in_units_of_the_noise(tiles) -> None:
+def test_residual_and_model_are_in_units_of_the_noise(tiles):
     for tile in tiles:
         there = tile.has_band
         assert not tile.residual[~there].any() and not tile.model[~there].any()
@@ -161,7 +160,7 @@ def test_residual_and_model_are_in_units_of_the_noise(tiles) -> None:
         assert 0.8 < spread < 1.1
 
 
-def test_a_shard_gives_back_what_was_written(tiles, tmp_path: Path) -> None:
+def test_a_shard_gives_back_what_was_written(tiles, tmp_path):
     path = tmp_path / "shard-7-00000.npz"
     write_shard(path, tiles)
     for before, after in zip(tiles, read_shard(path), strict=True):
@@ -172,7 +171,7 @@ def test_a_shard_gives_back_what_was_written(tiles, tmp_path: Path) -> None:
             np.testing.assert_array_equal(before.instances[name], after.instances[name])
 
 
-def test_a_broken_shard_is_named(tmp_path: Path) -> None:
+def test_a_broken_shard_is_named(tmp_path):
     path = tmp_path / "shard-1-00000.npz"
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"shard-1-00000\.npz"):
@@ -184,7 +183,7 @@ def test_a_broken_shard_is_named(tmp_path: Path) -> None:
         shard_paths(tmp_path / "nothing")
 
 
-def test_a_run_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_run_cut_off_goes_on_where_it_was(tmp_path):
     done: list[int] = []
     assert generate_tiles(tmp_path, 2, SMALL, 5, jobs=1, progress=done.append) == 2
     assert sum(done) == 2

@@ -138,7 +138,7 @@ def export_package(
     target_purity: float = 0.9,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 768,
-    margin: int = 72,
+    margin: int = 80,
 ) -> ModelPackage:
     """Write a model package: weights for Detectron2, the same network for
     ONNX Runtime, and what both need to know.
@@ -179,6 +179,7 @@ def export_package(
     write_onnx(network, options.n_channels, folder / "model.onnx")
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
+    (folder / "weights.safetensors").chmod(0o644)  # safetensors makes it private
     config = cfg.clone()
     config.MODEL.WEIGHTS = config.TILES.TRAIN = config.TILES.VALIDATION = config.OUTPUT_DIR = ""
     (folder / "detectron2.yaml").write_text(config.dump())
@@ -210,6 +211,7 @@ def export_package(
     curve = evaluator.curve()
     recovery, threshold = curve.at_purity(target_purity)
     if not np.isfinite(threshold):
+        (folder / "package.yaml").unlink()
         raise ValueError(f"{checkpoint}: no threshold gives a purity of {target_purity:g} on {validation}")
     package = replace(package, calibration_scores=tuple(score), calibration_probabilities=tuple(probability))
     return write_package(

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..deblend import check_engine, deblend_scenes
 from ..detection import detect, detections_at
+from ..evaluation.results import EvaluationOptions
 from ..features import CANONICAL_BANDS, in_noise_units
 from ..footprint import Detections
 from ..scene import Scene
@@ -39,9 +40,12 @@ __all__ = ["TILES_PER_SHARD", "generate_tiles", "make_tiles"]
 
 TILES_PER_SHARD = 16
 
-# Fainter sources than the evaluation counts are shown to the network too: it
-# could not learn where the noise ends from examples that end at a line.
-MIN_SNR = 5.0
+# A detection on a source that is too faint to count is no error, so these have
+# to be known as well.
+MIN_SNR = EvaluationOptions.faint_snr
+
+# The deblender is told of no fainter ones.
+_TOLD_SNR = 5.0
 
 _JITTER_PIX = 0.3
 
@@ -87,7 +91,7 @@ def make_tiles(numbers: list[int], options: TileOptions, seed: int) -> list[Tile
         scene = with_wrong_psfs(scene, variation.psf_size_error, variation.psf_shear_error)
         positions = np.stack([truth["y"], truth["x"]], axis=1)
         detections = detect(scene)
-        left = undetected(scene, detections, positions, truth["snr"], min_snr=MIN_SNR)
+        left = undetected(scene, detections, positions, truth["snr"], min_snr=_TOLD_SNR)
         detections = _tell(scene, detections, positions[left], variation.told, rng)
         left = undetected(scene, detections, positions, truth["snr"], min_snr=MIN_SNR)
         instances = find_instances(scene, positions, truth["snr"], stamps, left)
