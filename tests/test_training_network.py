@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -25,13 +26,15 @@ import pytest
 
 pytest.importorskip("detectron2")
 torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
+for _needed in ("torchvision", "onnx", "safetensors"):
+    pytest.importorskip(_needed)
 
 from lsst.meas.residualdetect.model_package import load_package  # noqa: E402
 from lsst.meas.residualdetect.network.config import feature_options, read_config  # noqa: E402
 from lsst.meas.residualdetect.package_files import find_file  # noqa: E402
 from lsst.meas.residualdetect.training import TileOptions, generate_tiles  # noqa: E402
 from lsst.meas.residualdetect.training.dataset import TileCrops, crop_tile, to_detectron2  # noqa: E402
+from lsst.meas.residualdetect.training.export import export_package, write_onnx  # noqa: E402
 from lsst.meas.residualdetect.training.shards import read_shard, shard_paths  # noqa: E402
 from lsst.meas.residualdetect.training.train import Trainer, train  # noqa: E402
 from lsst.meas.residualdetect.training.validation import RecoveryEvaluator  # noqa: E402
@@ -126,11 +129,7 @@ def test_a_run_goes_on_from_its_checkpoint(cfg, tmp_path):
 
 
 def test_onnx_runtime_and_detectron2_agree(cfg, folder, tmp_path):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
     import onnxruntime
-
-    from lsst.meas.residualdetect.training.export import write_onnx
 
     torch.manual_seed(1)
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
@@ -153,11 +152,6 @@ def test_onnx_runtime_and_detectron2_agree(cfg, folder, tmp_path):
 
 
 def test_a_package_is_written_whole_and_read_back(cfg, folder, tmp_path):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
-    pytest.importorskip("safetensors")
-    from lsst.meas.residualdetect.training.export import export_package
-
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     train(cfg)
     checkpoint = tmp_path / "model_final.pth"
@@ -168,3 +162,16 @@ def test_a_package_is_written_whole_and_read_back(cfg, folder, tmp_path):
     assert package.name == "mine"
     for name in ("model.onnx", "weights.safetensors", "detectron2.yaml"):
         assert package.file(name).stat().st_size > 1000
+
+
+def test_the_network_sees_no_farther_than_the_margin_of_a_tile(cfg):
+    cfg.MODEL.DEVICE = "cpu"
+    network = Trainer.build_model(cfg).eval()
+    image = torch.randn(1, 13, 256, 256, requires_grad=True)
+    features = network.backbone(image)["p1"]
+    hidden = network.proposal_generator.rpn_head.conv(features)
+    # Where the heads look for the largest box round a centre, 12 pixels away.
+    hidden[..., 64 - 6 : 64 + 7, 64 - 6 : 64 + 7].sum().backward()
+    y, x = np.nonzero(image.grad.abs().sum(dim=(0, 1)).numpy())
+    margin = inspect.signature(export_package).parameters["margin"].default
+    assert max(abs(y - 128).max(), abs(x - 128).max()) <= margin

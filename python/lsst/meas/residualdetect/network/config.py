@@ -33,7 +33,9 @@ def add_options(cfg: CfgNode) -> CfgNode:
 
     ``MODEL.FINE_FPN``: the backbone. ``TILES``: folders of training and
     validation tiles, and what becomes of a tile on its way to the network.
-    ``FEATURES``: see `FeatureOptions`.
+    ``FEATURES``: see `FeatureOptions`. ``SOLVER.FREEZE_STATISTICS_AFTER``: iteration
+    from which the running statistics of batch normalisation are used, and
+    kept, in training too.
 
     Parameters
     ----------
@@ -76,6 +78,7 @@ def add_options(cfg: CfgNode) -> CfgNode:
         }
     )
     cfg.SOLVER.BETAS = [0.9, 0.999]
+    cfg.SOLVER.FREEZE_STATISTICS_AFTER = 1000
     return cfg
 
 

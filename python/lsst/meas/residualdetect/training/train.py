@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, default_setup, launch
+from detectron2.engine import DefaultTrainer, HookBase, default_setup, launch
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
@@ -32,10 +32,33 @@ from .validation import RecoveryEvaluator, ValidationTiles
 __all__ = ["Trainer", "train"]
 
 
+class _FreezeStatistics(HookBase):  # one of Detectron2's hooks
+    """From some iteration on, normalises with the statistics so far.
+
+    A bright star in a batch changes the batch's statistics, and all examples
+    with it; a network that learned under such statistics sees things that are
+    not there when it is alone with the star and those of inference. From here
+    on it learns as it will be used.
+    """
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def before_step(self) -> None:
+        if self.trainer.iter >= self.after:
+            for module in self.trainer.model.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.eval()
+
+
 class Trainer(DefaultTrainer):
     """`detectron2.engine.DefaultTrainer` with our tiles, AdamW, and recovery
     and purity on the validation tiles.
     """
+
+    def build_hooks(self) -> list[Any]:
+        """Detectron2's, and the freezing of the statistics."""
+        return [_FreezeStatistics(self.cfg.SOLVER.FREEZE_STATISTICS_AFTER), *super().build_hooks()]
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader[Any]:

@@ -1,0 +1,122 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The model package that ships, on simulated coadds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lsst.meas.residualdetect.deblend import deblend
+from lsst.meas.residualdetect.detection import detect
+from lsst.meas.residualdetect.detectors import load_detector
+from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
+from lsst.meas.residualdetect.model_package import DEFAULT_MODEL, load_package
+from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
+
+
+@pytest.fixture(scope="module")
+def package():
+    return load_package(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="module")
+def patch():
+    """A scene, the image of its model, and its peaks."""
+    scene, _ = simulate_scene(SimulationOptions(shape=(320, 320), density=2.0), np.random.default_rng(11))
+    found = detect(scene)
+    return scene, deblend(scene, found.parents).image(scene), found.peaks
+
+
+def table(candidates):
+    return np.array([(c.y, c.x, c.score) for c in candidates]).reshape(-1, 3)
+
+
+def assert_same(one, other):
+    """The same candidates, but for those that are hardly any."""
+    one, other = (rows[rows[:, 2] > 0.1] for rows in (table(one), table(other)))
+    assert len(one) == len(other) > 5
+    # Equal scores may change places.
+    one, other = (rows[np.lexsort(np.round(rows[:, :2], 1).T)] for rows in (one, other))
+    np.testing.assert_allclose(one[:, :2], other[:, :2], atol=0.05)
+    np.testing.assert_allclose(one[:, 2], other[:, 2], atol=0.01)
+
+
+def test_the_package_is_whole_small_and_calibrated(package):
+    sizes = [package.file(name).stat().st_size for name in package.sha256]
+    assert sum(sizes) < 40e6
+    assert 0 < package.score_threshold < 1
+    assert len(package.calibration_scores) > 5
+    assert package.results
+
+
+def test_a_patch_gives_the_same_whatever_the_tiles(package, patch):
+    whole = load_detector("onnx").detect(*patch)
+    network = load_detector("onnx").network
+    small = MaskRcnn(replace(package, tile_size=240), network)
+    assert_same(whole, small.detect(*patch))
+
+
+def test_sources_that_move_take_their_detections_along(package, patch):
+    scene, model, peaks = patch
+    detector = load_detector("onnx")
+    step = package.stride
+    part = (slice(None), slice(step, None), slice(2 * step, None))
+    moved = replace(
+        scene,
+        images=scene.images[part],
+        variance=scene.variance[part],
+        mask=scene.mask[part],
+        origin=(step, 2 * step),
+    )
+
+    def inner(candidates):
+        return [c for c in candidates if c.y > 120 and c.x > 120]
+
+    assert_same(inner(detector.detect(*patch)), inner(detector.detect(moved, model[part], peaks)))
+
+
+def test_most_candidates_lie_where_sources_are_missing(package):
+    scene, truth = simulate_scene(SimulationOptions(shape=(200, 200), density=2.0), np.random.default_rng(5))
+    found = detect(scene)
+    model = deblend(scene, found.parents).image(scene)
+    seen = truth[(truth["snr"] > 3)]
+    places = np.stack([seen["y"], seen["x"]], axis=1)
+    detector = load_detector("onnx")
+    sure = [c for c in detector.detect(scene, model, found.peaks) if c.score >= detector.default_threshold]
+    assert len(sure) > 3
+    known = np.array([(peak.y, peak.x) for peak in found.peaks])
+    right = [
+        np.hypot(*(places - (c.y, c.x)).T).min() < 2.5 and np.hypot(*(known - (c.y, c.x)).T).min() > 1.5
+        for c in sure
+    ]
+    assert np.mean(right) > 0.7
+
+
+def test_nothing_is_found_in_noise(package):
+    scene, _ = simulate_scene(
+        SimulationOptions(shape=(256, 256), density=0.0, star_density=0.0), np.random.default_rng(3)
+    )
+    detector = load_detector("onnx")
+    empty = np.zeros_like(scene.images)
+    assert not [c for c in detector.detect(scene, empty, []) if c.score >= detector.default_threshold]
+
+
+def test_both_runtimes_find_the_same(package, patch):
+    pytest.importorskip("detectron2")
+    assert_same(load_detector("onnx").detect(*patch), load_detector("detectron2").detect(*patch))
