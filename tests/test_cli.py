@@ -28,6 +28,8 @@ from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.main import _COMMANDS
 from lsst.meas.residualdetect.scene_file import SceneFile, read_scene_file, write_scene_file
 
+CLASSICAL = ("--detector", "matched_filter")
+
 
 def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -49,7 +51,7 @@ def test_every_command_explains_itself_with_an_example(command):
 
 
 def test_detect_finds_the_hidden_source(blend, tmp_path):
-    result = invoke("detect", blend, "--out", tmp_path / "new.csv")
+    result = invoke("detect", blend, *CLASSICAL, "--out", tmp_path / "new.csv")
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader((tmp_path / "new.csv").open()))
     assert list(rows[0]) == ["scene", "y", "x", "score", "area", "parent"]
@@ -62,13 +64,13 @@ def test_detect_uses_the_model_in_the_file(blend, tmp_path):
     content = read_scene_file(blend)
     # A model of the very data leaves nothing to find.
     write_scene_file(tmp_path / "done.npz", replace(content, model=content.scene.images))
-    result = invoke("detect", tmp_path / "done.npz", "--out", tmp_path / "new.csv")
+    result = invoke("detect", tmp_path / "done.npz", *CLASSICAL, "--out", tmp_path / "new.csv")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "new.csv").read_text().splitlines() == ["scene,y,x,score,area,parent"]
 
 
 def test_threshold_is_obeyed(blend, tmp_path):
-    result = invoke("detect", blend, "--out", tmp_path / "new.csv", "--threshold", 1000)
+    result = invoke("detect", blend, *CLASSICAL, "--out", tmp_path / "new.csv", "--threshold", 1000)
     assert "0 new sources" in result.output
 
 
@@ -193,7 +195,7 @@ def test_demo_runs_from_pixels_to_report(tmp_path):
         *("n_truth", "n_peaks", "n_unrecognized", "n_new_peaks", "n_recovered", "n_spurious", "n_shreds"),
         *("recovery", "purity", "chi2_before", "chi2_after", "seconds", "detector", "version"),
     } <= set(summary)
-    assert summary["detector"] == "matched_filter"
+    assert summary["detector"] == "onnx, mask_rcnn_ugrizy"
     assert {"detectPeaks", "deblend", "residualDetection", "redeblend", "evaluate"} == set(summary["seconds"])
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "data:image/png;base64," in page

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 # The detector that is used unless the user names another.
-DEFAULT_DETECTOR = "matched_filter"
+DEFAULT_DETECTOR = "onnx"
 
 # What to install for each detector that runs a network.
 NETWORK_DETECTORS: Mapping[str, str] = {

@@ -23,7 +23,7 @@ from pathlib import Path
 from detectron2.config import CfgNode, get_cfg
 
 from ..features import FeatureOptions
-from . import backbone as _registers_backbone  # noqa: F401
+from . import backbone, proposals  # noqa: F401  # register themselves with Detectron2
 
 __all__ = ["add_options", "feature_options", "read_config"]
 
@@ -31,7 +31,8 @@ __all__ = ["add_options", "feature_options", "read_config"]
 def add_options(cfg: CfgNode) -> CfgNode:
     """Give a Detectron2 configuration the package's own nodes.
 
-    ``MODEL.FINE_FPN``: the backbone. ``TILES``: folders of training and
+    ``MODEL.FINE_FPN``: the backbone. ``MODEL.RPN.MIN_OBJECTNESS``: least
+    objectness of a proposal in inference. ``TILES``: folders of training and
     validation tiles, and what becomes of a tile on its way to the network.
     ``FEATURES``: see `FeatureOptions`. ``SOLVER.FREEZE_STATISTICS_AFTER``: iteration
     from which the running statistics of batch normalisation are used, and
@@ -77,6 +78,7 @@ def add_options(cfg: CfgNode) -> CfgNode:
             "PEAK_SIGMA_PIX": options.peak_sigma_pix,
         }
     )
+    cfg.MODEL.RPN.MIN_OBJECTNESS = 0.05
     cfg.SOLVER.BETAS = [0.9, 0.999]
     cfg.SOLVER.FREEZE_STATISTICS_AFTER = 1000
     return cfg

@@ -20,12 +20,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from lsst.daf.butler import Butler, MissingCollectionError, MissingDatasetTypeError
 from lsst.pipe.base import TaskMetadata
 
 from ..data_models import load_data_model
+from ..detectors import NETWORK_DETECTORS
 from ..evaluation import Evaluation, EvaluationOptions, PatchResult
 
 __all__ = ["RunError", "last_iteration", "read_results", "run_detector", "task_usage"]
@@ -142,9 +144,13 @@ def _evaluation_options(butler: Butler, collection: str, suffix: str) -> Evaluat
 
 
 def run_detector(butler: Butler, collection: str, suffix: str) -> str:
-    """Name of the detector that the iteration used."""
+    """Name of the detector that the iteration used, and of its model if it
+    has one.
+    """
     for _, config in _configs(butler, collection, "ResidualDetectionConfig"):
         if config.connections.after == suffix:
+            if config.detector in NETWORK_DETECTORS:
+                return f"{config.detector}, {Path(config.model).name}"
             return str(config.detector)
     raise RunError(f"collection {collection!r} holds no residual detection of {suffix!r}")
 

@@ -63,6 +63,14 @@ def _tell(
     return detections_at(scene, peaks, detections.labels(scene.shape))
 
 
+def _forget(scene: Scene, detections: Detections, share: float, rng: np.random.Generator) -> Detections:
+    """Leave out a share of the peaks, and footprints that keep none."""
+    if not share:
+        return detections
+    kept = [peak for peak in detections.peaks if rng.random() >= share]
+    return Detections.from_labels(detections.labels(scene.shape), kept)
+
+
 def make_tiles(numbers: list[int], options: TileOptions, seed: int) -> list[Tile]:
     """Make training tiles.
 
@@ -90,7 +98,7 @@ def make_tiles(numbers: list[int], options: TileOptions, seed: int) -> list[Tile
             scene = mask_pixels(scene, rng)
         scene = with_wrong_psfs(scene, variation.psf_size_error, variation.psf_shear_error)
         positions = np.stack([truth["y"], truth["x"]], axis=1)
-        detections = detect(scene)
+        detections = _forget(scene, detect(scene), variation.forgotten, rng)
         left = undetected(scene, detections, positions, truth["snr"], min_snr=_TOLD_SNR)
         detections = _tell(scene, detections, positions[left], variation.told, rng)
         left = undetected(scene, detections, positions, truth["snr"], min_snr=MIN_SNR)

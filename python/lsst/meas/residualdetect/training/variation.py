@@ -64,6 +64,10 @@ class TileOptions:
         Share of the scenes in which the deblender is told of some, or all,
         of the sources that ordinary detection does not find: what a second
         iteration sees, and what has nothing left to be found.
+    forgetful : `float`
+        Share of the other scenes in which the deblender is not told of some
+        of the sources that detection finds: without these the network never
+        sees the residual of a bright missing source.
     """
 
     size: int = 256
@@ -78,6 +82,7 @@ class TileOptions:
     fewer_bands: float = 0.2
     masked: float = 0.3
     informed: float = 0.2
+    forgetful: float = 0.2
 
     def __post_init__(self) -> None:
         if self.size < 64:
@@ -89,7 +94,7 @@ class TileOptions:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is {low} to {high}; expected 0 < lowest <= highest")
-        for name in ("fewer_bands", "masked", "informed", "psf_error"):
+        for name in ("fewer_bands", "masked", "informed", "forgetful", "psf_error"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
 
@@ -112,6 +117,8 @@ class Variation:
         Whether to mask pixels.
     told : `float`
         Share of the sources without a peak that the deblender is told of.
+    forgotten : `float`
+        Share of the sources with a peak that it is not told of.
     """
 
     simulation: SimulationOptions
@@ -120,6 +127,7 @@ class Variation:
     psf_shear_error: tuple[float, float] = (0.0, 0.0)
     masked: bool = False
     told: float = 0.0
+    forgotten: float = 0.0
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
@@ -151,6 +159,7 @@ def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
     psf_error = options.psf_error if rng.random() < 0.5 else 0.0
     shear_error = rng.normal(0, psf_error / 2, 2)
     informed = rng.random() < options.informed
+    forgetful = not informed and rng.random() < options.forgetful
     simulation = replace(
         simulation,
         bands=bands,
@@ -172,4 +181,5 @@ def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
         masked=bool(rng.random() < options.masked),
         # A quarter of the informed scenes have nothing left to be found.
         told=min(1.0, float(rng.uniform(0, 4 / 3))) if informed else 0.0,
+        forgotten=float(rng.uniform(0.02, 0.3)) if forgetful else 0.0,
     )
