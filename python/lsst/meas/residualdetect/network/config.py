@@ -23,7 +23,7 @@ from pathlib import Path
 from detectron2.config import CfgNode, get_cfg
 
 from ..features import FeatureOptions
-from . import backbone, proposals  # noqa: F401  # register themselves with Detectron2
+from . import backbone, heads, proposals  # noqa: F401  # register themselves with Detectron2
 
 __all__ = ["add_options", "feature_options", "read_config"]
 
@@ -78,7 +78,7 @@ def add_options(cfg: CfgNode) -> CfgNode:
             "PEAK_SIGMA_PIX": options.peak_sigma_pix,
         }
     )
-    cfg.MODEL.RPN.MIN_OBJECTNESS = 0.05
+    cfg.MODEL.RPN.MIN_OBJECTNESS = 0.5
     cfg.SOLVER.BETAS = [0.9, 0.999]
     cfg.SOLVER.FREEZE_STATISTICS_AFTER = 1000
     return cfg
