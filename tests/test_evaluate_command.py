@@ -18,26 +18,39 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from conftest import BLEND_SOURCES, HIDDEN, make_blend
+from lsst.meas.residualdetect import Footprint
+from lsst.meas.residualdetect.candidates import Candidate
 from lsst.meas.residualdetect.cli import main
+from lsst.meas.residualdetect.cli.evaluate import evaluate
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
-from lsst.meas.residualdetect.evaluation.comparison import ComparisonOptions, compare
-from lsst.meas.residualdetect.evaluation.experiment import read_outcome, run_scene, write_outcome
+from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
+from lsst.meas.residualdetect.evaluation import PeakClass, comparison
+from lsst.meas.residualdetect.evaluation.comparison import compare
+from lsst.meas.residualdetect.evaluation.comparison_options import ComparisonOptions
+from lsst.meas.residualdetect.evaluation.entry import make_entry
+from lsst.meas.residualdetect.evaluation.experiment import rank_candidates, run_scene
 from lsst.meas.residualdetect.evaluation.oracle import Oracle, chi2_gain
+from lsst.meas.residualdetect.evaluation.outcome import read_outcome, write_outcome
 from lsst.meas.residualdetect.evaluation.plots import write_figures
-from lsst.meas.residualdetect.evaluation.pooling import pooled_curve
+from lsst.meas.residualdetect.evaluation.pooling import classified_curve, pooled_curve, target_rows
 from lsst.meas.residualdetect.evaluation.populations import POPULATIONS, population
-from lsst.meas.residualdetect.simulation import SimulationOptions
+from lsst.meas.residualdetect.evaluation.summary import strict_json
+from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
+from tiny_network import find_maxima, make_package
 
 SMALL = ComparisonOptions(("dense",), ("matched_filter", "oracle"), "", n_scenes=1, seed=3, size=100)
+SMALL_SKY = SimulationOptions(shape=(100, 100), density=2.5)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +72,7 @@ def test_an_oracle_names_the_hidden_source_and_no_other():
     before = detect(scene)
     model = deblend(scene, before.parents).image(scene)
     (found,) = Oracle(truth, before).detect(scene, model, before.peaks)
-    assert (found.y, found.x) == HIDDEN
+    assert (found.y, found.x, found.score) == (*HIDDEN, 50.0)
     assert found.footprint.contains(*HIDDEN)
 
 
@@ -74,24 +87,45 @@ def test_gain_is_what_the_source_takes_out_of_chi_square():
     assert chi2_gain(scene, empty, empty, np.array([HIDDEN]), 3.0) == 0
 
 
-def test_ranked_candidates_agree_with_the_run_at_its_threshold():
-    options = SimulationOptions(shape=(120, 120), density=2.5)
-    detector = load_detector("matched_filter")
-    outcome = run_scene(options, np.random.default_rng(2), "one", {"mf": detector})["mf"]
-    run = outcome.iterations[0].peaks
-    ranked = outcome.candidates[outcome.candidates["score"] >= detector.default_threshold]
-    assert len(outcome.candidates) > len(run) > 5
-    assert sorted(ranked["score"]) == sorted(run["score"])
-    curve = pooled_curve(outcome.iterations)
-    assert (np.asarray(ranked["class"]) == "right").sum() == pytest.approx(
-        (np.asarray(run["class"]) == "right").sum(), abs=2
-    )
-    assert curve.threshold[0] == pytest.approx(ranked["score"].max())
+@pytest.mark.parametrize("kind", ["matched_filter", "network"])
+def test_ranking_of_all_candidates_says_what_a_run_finds(kind, tmp_path):
+    if kind == "network":
+        detector = MaskRcnn(make_package(tmp_path / "tiny", score_threshold=0.3), find_maxima)
+    else:
+        detector = load_detector(kind)
+    outcome = run_scene(SMALL_SKY, np.random.default_rng(2), "one", {"it": detector})["it"]
+    run = pooled_curve(outcome.iterations)
+    n = len(run.threshold)
+    whole = classified_curve(outcome.candidates, int(target_rows(outcome.iterations).sum()))
+    assert len(whole.threshold) > n > 5
+    assert whole.threshold[n] < detector.default_threshold <= whole.threshold[n - 1]
+    for name in ("threshold", "purity", "recovery"):
+        np.testing.assert_array_equal(getattr(whole, name)[:n], getattr(run, name))
+
+
+def test_candidates_are_ranked_as_if_there_were_none_below():
+    scene, truth = simulate_scene(SMALL_SKY, np.random.default_rng(2), "one")
+    before = detect(scene)
+    model = deblend(scene, before.parents)
+    # Everywhere, so that sure ones have less sure ones better placed.
+    rng = np.random.default_rng(5)
+    disc = Footprint.from_mask(np.ones((1, 1), bool), (0, 0))
+    candidates = [Candidate(*rng.uniform(0, 99, 2), score, disc) for score in rng.uniform(0, 1, 1500)]
+    ranking = rank_candidates(scene, before, model, truth, candidates)
+    assert 300 < len(ranking) < 1500 and (np.diff(ranking["score"]) <= 0).all()
+    wrong = [PeakClass.SHRED, PeakClass.SPURIOUS]
+    for threshold in (0.9, 0.5):
+        some = rank_candidates(scene, before, model, truth, [c for c in candidates if c.score >= threshold])
+        same = ranking[: len(some)]
+        # What is beside a source that another peak found shreds that source.
+        np.testing.assert_array_equal(np.isin(some["class"], wrong), np.isin(same["class"], wrong))
+        np.testing.assert_array_equal(some["target"], same["target"])
 
 
 def test_an_outcome_is_read_back_as_it_was_written(tmp_path):
-    options = SimulationOptions(shape=(100, 100))
-    outcome = run_scene(options, np.random.default_rng(2), "one", {"oracle": None}, n_iterations=2)["oracle"]
+    outcome = run_scene(SMALL_SKY, np.random.default_rng(2), "one", {"oracle": None}, n_iterations=2)[
+        "oracle"
+    ]
     write_outcome(tmp_path / "one.npz", outcome)
     again = read_outcome(tmp_path / "one.npz")
     assert len(again.iterations) == 2
@@ -112,17 +146,42 @@ def test_the_oracle_is_pure_and_betters_the_model(entries):
     assert by_name["oracle"].figures["targets_with_chi2_gain_over_25"] > 0.2
 
 
-def test_a_run_goes_on_and_refuses_results_of_other_options(folder, entries):
-    path = folder / "dense" / "oracle" / "00000.npz"
-    written = path.stat().st_mtime_ns
+def test_a_run_goes_on_where_it_was_cut_off(folder, entries):
+    kept, lost = (folder / "dense" / name / "00000.npz" for name in ("oracle", "matched_filter"))
+    written = kept.stat().st_mtime_ns
+    lost.unlink()
     done: list[int] = []
-    more = compare(folder, SMALL, jobs=1, progress=done.append)
-    assert done == [1] and path.stat().st_mtime_ns == written
-    assert [entry.figures["average_precision"] for entry in more] == [
-        entry.figures["average_precision"] for entry in entries
-    ]
-    with pytest.raises(ValueError, match="seed 3 "):
-        compare(folder, ComparisonOptions(("dense",), ("oracle",), "", n_scenes=1, seed=4, size=100), jobs=1)
+    again = compare(folder, SMALL, jobs=1, progress=done.append)
+    assert done == [0, 1] and lost.exists() and kept.stat().st_mtime_ns == written
+    assert [strict_json(entry.figures) for entry in again] == [strict_json(e.figures) for e in entries]
+
+
+def test_results_of_other_options_are_refused(folder, entries):
+    for changed, message in (
+        ({"seed": 4}, "seed 3 .now 4."),
+        ({"n_iterations": 2}, "n_iterations 1 .now 2."),
+        ({"size": 120}, r"dense.shape \[100, 100\] .now \[120, 120\]., size 100"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare(folder, replace(SMALL, **changed), jobs=1)
+
+
+def test_results_of_another_model_of_that_name_are_refused(tmp_path, monkeypatch):
+    def no_work(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", no_work)
+    options = replace(SMALL, detectors=("onnx",), model=str(tmp_path / "mine"))
+    make_package(tmp_path / "mine")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            compare(tmp_path / "results", options, jobs=1)
+    make_package(tmp_path / "mine", {"model.onnx": b"other weights"})
+    with pytest.raises(ValueError, match="holds results with model 'tiny "):
+        compare(tmp_path / "results", options, jobs=1)
+    # What runs no network goes with any.
+    with pytest.raises(KeyboardInterrupt):
+        compare(tmp_path / "results", replace(options, detectors=("matched_filter",)), jobs=1)
 
 
 @pytest.mark.parametrize(
@@ -136,25 +195,71 @@ def test_unknown_names_are_refused_before_any_work(tmp_path, changed, message):
     assert not list(tmp_path.iterdir())
 
 
+def assert_is_a_picture(path: Path) -> None:
+    pixels = matplotlib.image.imread(path)
+    assert pixels.shape[:2] == (600, 960)
+    assert len(np.unique(pixels[::3, ::3].reshape(-1, pixels.shape[2]), axis=0)) > 20
+
+
 def test_figures_are_drawn(entries, tmp_path):
     paths = write_figures(entries, tmp_path)
-    assert {path.name for path in paths} == {"purity_dense.png", "recovery_dense.png", "flux_error_dense.png"}
+    kinds = ("purity", "recovery_snr", "recovery_separation_fwhm", "recovery_flux_ratio", "flux_error")
+    assert [path.name for path in paths] == [f"{kind}_dense.png" for kind in kinds]
     for path in paths:
-        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 5000
+        assert_is_a_picture(path)
 
 
-def test_every_population_can_be_simulated():
+def test_any_detector_is_measured_and_probabilities_are_checked(tmp_path):
+    network = MaskRcnn(make_package(tmp_path / "tiny"), find_maxima)
+    outcomes = run_scene(SMALL_SKY, np.random.default_rng(2), "one", {"net": network, "oracle": None})
+    pair = [make_entry("dense", name, [outcome]) for name, outcome in outcomes.items()]
+    assert len(pair[0].candidates) > 5 and pair[0].figures["average_precision"] > 0
+    paths = write_figures(pair, tmp_path)
+    # The oracle's scores are signal-to-noise ratios.
+    assert [path.name for path in paths if "reliability" in path.name] == ["reliability_dense.png"]
+    assert_is_a_picture(tmp_path / "reliability_dense.png")
+
+
+def test_every_population_can_be_simulated_and_asked_for():
     for name in POPULATIONS:
         assert population(name, 50).shape == (50, 50)
+    (option,) = (option for option in evaluate.params if option.name == "populations")
+    assert tuple(option.type.choices) == tuple(POPULATIONS)
+
+
+def test_fewer_bands_show_the_same_sky():
+    skies = [
+        simulate_scene(replace(population(name, 50), mag_limit=24.0), np.random.default_rng(1))[1]
+        for name in ("dense", "grizy", "gri")
+    ]
+    for sky in skies[1:]:
+        for column in ("y", "x", "flux_g", "mag_i"):
+            np.testing.assert_array_equal(sky[column], skies[0][column])
 
 
 def test_the_command_writes_table_figures_and_json(tmp_path):
     arguments = ["evaluate", "--out", str(tmp_path), "-n", "1", "--size", "100", "--seed", "3", "--jobs", "1"]
     arguments += ["--population", "dense", "--detector", "oracle", "--detector", "matched_filter"]
+    arguments += ["--iterations", "2"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    table = (tmp_path / "results.md").read_text()
-    assert "2.5 pixels" in table and "| dense | oracle | 1 |" in table
+    text = (tmp_path / "results.md").read_text()
+    assert "Match radius 2.5 pixels" in text and text.startswith("`residualdetect ")
+    header, _, *rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert {len(row) for row in rows} == {len(header)}
+    assert [row[:3] for row in rows] == [
+        ["| dense", name, number] for name in ("oracle", "matched_filter") for number in ("1", "2")
+    ]
     entries = json.loads((tmp_path / "results.json").read_text())["entries"]
     assert [entry["detector"] for entry in entries] == ["oracle", "matched_filter"]
-    assert entries[0]["iterations"][0]["n_unrecognized"] > 5
+    first, second = entries[1]["iterations"]
+    assert first["n_unrecognized"] == second["n_unrecognized"] > 5
+    assert second["n_recovered"] >= first["n_recovered"] > 0
+    assert rows[0][header.index("recovery")] == f"{100 * entries[0]['iterations'][0]['recovery']:.1f} %"
+    assert len(list(tmp_path.glob("*.png"))) == 5
+
+    arguments[arguments.index("3")] = "4"
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 1
+    (line,) = refused.output.strip().splitlines()[-1:]
+    assert "seed 3 (now 4)" in line and "Traceback" not in refused.output

@@ -45,7 +45,7 @@ from lsst.meas.residualdetect.evaluation import (
 )
 from lsst.meas.residualdetect.evaluation.classification import CLASS_DTYPE
 from lsst.meas.residualdetect.evaluation.measures import point_source_snr, psf_sigma_pix
-from lsst.meas.residualdetect.evaluation.metrics import reliability
+from lsst.meas.residualdetect.evaluation.metrics import are_probabilities, reliability, shares
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 SIGMA_MODEL = 0.8
@@ -248,15 +248,17 @@ def test_shred_beats_a_companion_that_is_farther():
     assert new_peak_at(21.8) == "right"
 
 
-def test_second_new_peak_on_a_recovered_source_is_a_shred():
+@pytest.mark.parametrize(("second_score", "right"), [(0.85, 50), (0.95, 51)])
+def test_second_new_peak_on_a_recovered_source_is_a_shred(second_score, right):
     result = make_result(
         true=[(20.0, 20.0, 900.0), (20.0, 26.0, 200.0)],
         old=[[(20.0, 20.0, 900.0)]],
-        new=[[(20.0, 26.3, 200.0, 0.9), (20.0, 27.5, 20.0, 0.95)]],
+        new=[[(20.0, 26.3, 200.0, 0.9), (20.0, 27.5, 20.0, second_score)]],
         boxes=[(10, 30, 10, 34)],
     )
     evaluation = evaluate_patch(result)
-    assert by_id(evaluation.peaks, "class") == {50: "right", 51: "shred"}
+    # The surer is right, though the other may be nearer.
+    assert by_id(evaluation.peaks, "class") == {50: "shred", 51: "shred", right: "right"}
     assert by_id(evaluation.peaks, "true_id") == {50: 101, 51: 101}
 
 
@@ -324,6 +326,30 @@ def test_model_equal_to_the_truth_has_no_flux_error_and_white_residuals():
     # 1716 pixels of unit chi-square: 5 standard deviations are 0.17.
     assert summary["chi2_after"] == pytest.approx(1.0, abs=0.17)
     assert summary["chi2_before"] > 2
+
+
+@pytest.mark.parametrize(
+    ("factors", "error"),
+    [((1.0, 1.0, 1.0), 0.0), ((1.1, 5.0, 1.0), 2.5 * np.log10(1.1)), ((0.0, 1.0, 1.0), np.inf)],
+)
+def test_colour_error_is_that_of_g_minus_i(factors, error):
+    result = every_class()
+    spectrum = 900 * COLOURS[0, :3] * factors
+    tinted = replace(result.model_before.parents[0], sources=(point_source(1, 12, 12, spectrum),))
+    model = replace(result.model_before, parents=(tinted, *result.model_before.parents[1:]))
+    evaluation = evaluate_patch(replace(result, model_before=model))
+    # The other blended sources have the right colours.
+    evaluation.truth["blended"] &= evaluation.truth["id"] == 100
+    assert summarise([evaluation])["colour_error_mag"]["blended_before"] == pytest.approx(error, abs=1e-6)
+
+
+def test_a_source_without_a_model_has_no_colour():
+    result = every_class()
+    failed = replace(result.model_before.parents[0], sources=(), failure="as a test")
+    model = replace(result.model_before, parents=(failed, *result.model_before.parents[1:]))
+    evaluation = evaluate_patch(replace(result, model_before=model))
+    evaluation.truth["blended"] &= evaluation.truth["id"] == 100
+    assert np.isnan(summarise([evaluation])["colour_error_mag"]["blended_before"])
 
 
 def test_both_chi2_are_over_the_new_footprint():
@@ -484,3 +510,16 @@ def test_scores_that_are_probabilities_lie_on_the_diagonal():
     np.testing.assert_allclose(right / n, mean, atol=0.04)
     mean, n, right = reliability(np.array([0.0, 1.0]), np.array([False, True]))
     assert mean.tolist() == [0, 1] and n.tolist() == [1, 1] and right.tolist() == [0, 1]
+
+
+def test_only_numbers_from_0_to_1_can_be_probabilities():
+    assert are_probabilities(np.array([0.0, 0.3, 1.0]))
+    assert not any(are_probabilities(np.array(scores)) for scores in ([], [0.5, 1.1], [-0.1], [np.nan]))
+
+
+def test_shares_stay_within_their_errors():
+    share, error = shares(np.array([0, 5, 10]), np.array([10, 10, 10]))
+    assert share.tolist() == [0, 0.5, 1]
+    assert error[0, 0] == 0 and error[1, 2] == 0
+    assert error[0, 1] == pytest.approx(error[1, 1]) == pytest.approx(0.15, abs=0.02)
+    assert (share - error[0] >= 0).all() and (share + error[1] <= 1).all()

@@ -27,7 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.residualdetect.evaluation.matching import match_peaks
+from lsst.meas.residualdetect.evaluation.matching import match_in_turn, match_peaks
 from lsst.meas.residualdetect.evaluation.measures import brighter_neighbours
 from lsst.meas.residualdetect.evaluation.metrics import binned_recovery, median, ranking_curve, ratio
 
@@ -35,8 +35,13 @@ SIGMA = 1.5
 RADIUS = 2.5
 
 
-def match(sources: list[tuple[float, float]], brightness: list[float], peaks: list[tuple[float, float]]):
-    return match_peaks(
+def match(
+    sources: list[tuple[float, float]],
+    brightness: list[float],
+    peaks: list[tuple[float, float]],
+    rule=match_peaks,
+):
+    return rule(
         np.array(sources, float).reshape(-1, 2),
         np.array(brightness, float),
         np.array(peaks, float).reshape(-1, 2),
@@ -96,6 +101,32 @@ def test_total_light_is_the_largest_there_is(sources, peaks) -> None:
         square[np.arange(len(square)), list(order)].sum() for order in permutations(range(len(square)))
     )
     assert total == pytest.approx(best, rel=1e-9)
+
+
+def test_a_sure_peak_keeps_its_source_though_a_less_sure_one_is_nearer() -> None:
+    assert match([(0, 0)], [10], [(0, 1), (0, 0.5)], match_in_turn) == [0]
+    # The second takes what is left within its reach.
+    assert match([(0, 0), (0, 2)], [100, 10], [(0, 1), (0, 0.5)], match_in_turn) == [0, 1]
+    assert match([(0, 0), (0, 4)], [100, 10], [(0, 1), (0, 0.5)], match_in_turn) == [0, -1]
+
+
+def test_nothing_to_match_in_turn() -> None:
+    assert match([], [], [(0, 0)], match_in_turn) == []
+    assert match([(0, 0)], [1], [], match_in_turn) == [-1]
+    assert match([(0, 0)], [1000], [(0, RADIUS + 0.01)], match_in_turn) == [-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sources=st.lists(st.tuples(places, st.floats(1, 100)), min_size=1, max_size=5),
+    peaks=st.lists(places, min_size=1, max_size=5),
+)
+def test_less_sure_peaks_change_nothing_for_surer_ones(sources, peaks) -> None:
+    positions, brightness = [s[0] for s in sources], [s[1] for s in sources]
+    all_found = match(positions, brightness, peaks, match_in_turn)
+    for n in range(len(peaks)):
+        found = match(positions, brightness, peaks[:n], match_in_turn)
+        assert found == [peak if peak < n else -1 for peak in all_found]
 
 
 def test_average_precision_by_hand() -> None:

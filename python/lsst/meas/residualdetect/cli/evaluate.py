@@ -24,10 +24,15 @@ from pathlib import Path
 import click
 
 from ..deblend import engine_names
+from ..detectors import detector_names
 from ..model_package import DEFAULT_MODEL
 from .common import check_folder, progress_bar
 
 __all__ = ["evaluate"]
+
+# Those of evaluation.populations, named here because help must not wait for
+# what simulates them.
+_POPULATIONS = ("default", "sparse", "dense", "grizy", "gri", "shallow", "stars", "hsc", "correlated")
 
 
 @click.command(short_help="Measure detectors on fresh simulated scenes.")
@@ -47,6 +52,7 @@ __all__ = ["evaluate"]
 @click.option(
     "--population",
     "populations",
+    type=click.Choice(_POPULATIONS),
     multiple=True,
     default=("default", "dense"),
     show_default=True,
@@ -55,10 +61,11 @@ __all__ = ["evaluate"]
 @click.option(
     "--detector",
     "detectors",
+    type=click.Choice((*detector_names(), "oracle")),
     multiple=True,
     default=("matched_filter", "onnx"),
     show_default=True,
-    help="Detector, or oracle: the true centres. Several are possible.",
+    help="Who looks; several are possible. The oracle is told the true centres.",
 )
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package: a folder or a name.")
 @click.option(
@@ -90,7 +97,8 @@ def evaluate(
       residualdetect evaluate --out results -n 20 --population dense \\
           --detector onnx --detector oracle --iterations 2
     """
-    from ..evaluation.comparison import ComparisonOptions, compare
+    from ..evaluation.comparison import compare
+    from ..evaluation.comparison_options import ComparisonOptions
     from ..evaluation.plots import write_figures
     from ..evaluation.summary import strict_json
     from ..evaluation.tables import markdown
@@ -98,8 +106,8 @@ def evaluate(
     from ..whole_file import whole_file
 
     options = ComparisonOptions(
-        populations=populations,
-        detectors=detectors,
+        populations=tuple(dict.fromkeys(populations)),
+        detectors=tuple(dict.fromkeys(detectors)),
         model=model,
         n_scenes=number,
         seed=seed,
@@ -108,7 +116,7 @@ def evaluate(
         engine=engine,
     )
     check_folder(out)
-    with progress_bar("Looking at scenes", number * len(populations)) as progress:
+    with progress_bar("Looking at scenes", number * len(options.populations)) as progress:
         entries = compare(out, options, jobs=jobs or usable_cores(), progress=progress)
     command = shlex.join(["residualdetect", *sys.argv[1:]])
     text = markdown(entries, command)

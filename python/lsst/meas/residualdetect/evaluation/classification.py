@@ -26,7 +26,7 @@ from scipy.spatial import KDTree
 
 from ..footprint import Detections, Peak
 from ..scene import Scene
-from .matching import Floats, Integers, match_peaks
+from .matching import Floats, Integers, match_in_turn, match_peaks
 from .measures import core_owner
 from .results import EvaluationOptions, PatchResult, PeakClass, TruthClass
 
@@ -173,8 +173,8 @@ def classify_new_peaks(
 
     A peak is a detection of a source without a peak only if it is nearer to
     it than to any source that has one, so that shreds do not pass for
-    detections of a companion by chance. Sources that count are matched
-    before those too faint to count.
+    detections of a companion by chance. Surer peaks come first, whatever the
+    others; sources that count are matched before those too faint to count.
 
     Parameters
     ----------
@@ -208,6 +208,8 @@ def classify_new_peaks(
         to_owned, place = KDTree(positions[owned]).query(peaks)
         nearest = owned[place]
 
+    scores = np.array([peak.score for peak in result.new_peaks], dtype=np.float64)
+    surest_first = np.argsort(-scores, kind="stable")
     free = truth.peak < 0
     for wanted, label in (
         (free & (snr >= options.min_snr), PeakClass.RIGHT),
@@ -217,8 +219,9 @@ def classify_new_peaks(
         if not len(wanted_index):
             continue
         to_wanted = KDTree(positions[wanted_index]).query(peaks)[0]
-        open_peaks = np.flatnonzero((name == PeakClass.SPURIOUS) & (to_wanted < to_owned))
-        matched = match_peaks(
+        is_open = (name == PeakClass.SPURIOUS) & (to_wanted < to_owned)
+        open_peaks = surest_first[is_open[surest_first]]
+        matched = match_in_turn(
             positions[wanted_index],
             snr[wanted_index],
             peaks[open_peaks],

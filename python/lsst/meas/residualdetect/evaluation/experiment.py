@@ -17,9 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from astropy.table import Table
@@ -34,43 +32,52 @@ from ..scene import Scene
 from ..scene_model import SceneModel
 from ..simulation import SimulationOptions
 from ..simulation.simulate import Truth, simulate_scene
-from ..whole_file import whole_file
 from .evaluate import evaluate_patch
 from .measures import psf_sigma_pix
 from .oracle import Oracle, chi2_gain
-from .results import Evaluation, PatchResult
+from .outcome import Outcome
+from .results import EvaluationOptions, PatchResult
 
-__all__ = ["Outcome", "read_outcome", "run_scene", "write_outcome"]
-
-_TABLES = ("truth", "peaks", "parents")
+__all__ = ["rank_candidates", "run_scene"]
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a detector made of a scene.
+def rank_candidates(
+    scene: Scene,
+    before: Detections,
+    model_before: SceneModel,
+    truth: Truth,
+    candidates: Sequence[Candidate],
+    options: EvaluationOptions | None = None,
+) -> Table:
+    """Classify candidates as if all had become peaks, whatever their score;
+    nothing is deblended again for that.
 
     Parameters
     ----------
-    iterations : `tuple` [`Evaluation`, ...]
-        After one re-deblend, after two, ... with the detector's default
-        threshold; all against the first catalogue.
-    candidates : `astropy.table.Table`
-        Every candidate of the first iteration, also those below the
-        threshold, classified as if it had become a peak: ``score``,
-        ``class``, ``target`` and ``true_id`` as in `Evaluation.peaks`.
+    scene : `Scene`
+        The patch.
+    before : `Detections`
+        Catalogue of the ordinary detection.
+    model_before : `SceneModel`
+        Its model.
+    truth : `numpy.ndarray`, structured
+        True sources; see `PatchResult`.
+    candidates : `~collections.abc.Sequence` [`Candidate`]
+        What a detector found. Those too near to a peak or a surer one are
+        dropped, as they would be in a run.
+    options : `EvaluationOptions`, optional
+        Limits; the defaults if absent.
+
+    Returns
+    -------
+    ranking : `astropy.table.Table`
+        One row per candidate left, surest first: ``score``, ``class``,
+        ``target`` and ``true_id`` as in `Evaluation.peaks`.
     """
-
-    iterations: tuple[Evaluation, ...]
-    candidates: Table
-
-
-def _rank(
-    scene: Scene, before: Detections, model: SceneModel, truth: Truth, candidates: list[Candidate]
-) -> Table:
-    """Classify all candidates; no second deblending is needed for that."""
     everything = add_candidates(before, candidates, scene, min_distance_pix=DEFAULT_MIN_DISTANCE_PIX)
-    result = PatchResult(scene.name, scene, before, everything, model, model, truth)
-    return evaluate_patch(result).peaks["score", "class", "target", "true_id"]
+    result = PatchResult(scene.name, scene, before, everything, model_before, model_before, truth)
+    ranking = evaluate_patch(result, options).peaks["score", "class", "target", "true_id"]
+    return ranking[np.argsort(-ranking["score"], kind="stable")]
 
 
 def _run_detector(
@@ -82,12 +89,13 @@ def _run_detector(
     engine: str,
     n_iterations: int,
 ) -> Outcome:
-    catalogue, model = before, model_before
+    image_before = model_before.image(scene)
+    catalogue, model, image = before, model_before, image_before
     evaluations = []
-    first: list[Candidate] | None = None
     for iteration in range(1, n_iterations + 1):
-        candidates = detector.detect(scene, model.image(scene), catalogue.peaks)
-        first = candidates if first is None else first
+        candidates = detector.detect(scene, image, catalogue.peaks)
+        if iteration == 1:
+            ranking = rank_candidates(scene, before, model_before, truth, candidates)
         grown = add_candidates(
             catalogue,
             candidates,
@@ -97,19 +105,17 @@ def _run_detector(
             min_distance_pix=DEFAULT_MIN_DISTANCE_PIX,
         )
         model = redeblend(scene, catalogue, grown, model, engine=engine)
-        catalogue = grown
-        result = PatchResult(scene.name, scene, before, catalogue, model_before, model, truth)
-        evaluation = evaluate_patch(result)
+        catalogue, image = grown, model.image(scene)
+        evaluation = evaluate_patch(
+            PatchResult(scene.name, scene, before, catalogue, model_before, model, truth)
+        )
         assert evaluation.truth is not None
+        positions = np.stack([evaluation.truth["y"], evaluation.truth["x"]], axis=1)
         evaluation.truth["chi2_gain"] = chi2_gain(
-            scene,
-            model_before.image(scene),
-            model.image(scene),
-            np.stack([evaluation.truth["y"], evaluation.truth["x"]], axis=1),
-            2 * psf_sigma_pix(scene),
+            scene, image_before, image, positions, 2 * psf_sigma_pix(scene)
         )
         evaluations.append(evaluation)
-    return Outcome(tuple(evaluations), _rank(scene, before, model_before, truth, first or []))
+    return Outcome(tuple(evaluations), ranking)
 
 
 def run_scene(
@@ -137,7 +143,7 @@ def run_scene(
     engine : `str`, optional
         Deblender.
     n_iterations : `int`, optional
-        How often to look and deblend again.
+        How often to look and deblend again, at least once.
 
     Returns
     -------
@@ -159,32 +165,3 @@ def run_scene(
         )
         for key, detector in detectors.items()
     }
-
-
-def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write an outcome to a file that appears whole or not at all."""
-    arrays = {"candidates": outcome.candidates.as_array()}
-    for number, evaluation in enumerate(outcome.iterations):
-        for name in _TABLES:
-            arrays[f"{name}_{number}"] = getattr(evaluation, name).as_array()
-        arrays[f"n_peaks_{number}"] = np.array(evaluation.n_peaks)
-    last = outcome.iterations[-1]
-    arrays["name"], arrays["bands"] = np.array(last.name), np.array(last.bands)
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-
-
-def read_outcome(path: Path) -> Outcome:
-    """Read what `write_outcome` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        n_iterations = sum(name.startswith("truth_") for name in stored.files)
-        evaluations = tuple(
-            Evaluation(
-                name=str(stored["name"]),
-                bands=tuple(stored["bands"].tolist()),
-                n_peaks=int(stored[f"n_peaks_{number}"]),
-                **{name: Table(stored[f"{name}_{number}"]) for name in _TABLES},
-            )
-            for number in range(n_iterations)
-        )
-        return Outcome(evaluations, Table(stored["candidates"]))

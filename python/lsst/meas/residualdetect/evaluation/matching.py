@@ -25,10 +25,23 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-__all__ = ["match_peaks"]
+__all__ = ["match_in_turn", "match_peaks"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+
+def _pairs(
+    sources: Floats, brightness: Floats, peaks: Floats, radius_pix: float, sigma_pix: float
+) -> tuple[Integers, Integers, Floats]:
+    """Indices of the sources and peaks near each other, and the light that
+    the source gives at the peak's place.
+    """
+    if not len(sources) or not len(peaks):
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    pairs = KDTree(sources).sparse_distance_matrix(KDTree(peaks), radius_pix, output_type="ndarray")
+    source, peak = pairs["i"].astype(np.int64), pairs["j"].astype(np.int64)
+    return source, peak, brightness[source] * np.exp(-0.5 * (pairs["v"] / sigma_pix) ** 2)
 
 
 def match_peaks(
@@ -63,16 +76,14 @@ def match_peaks(
         Index of each source's peak, -1 for none.
     """
     matched = np.full(len(sources), -1, dtype=np.int64)
-    if not len(sources) or not len(peaks):
+    source, peak, worth = _pairs(sources, brightness, peaks, radius_pix, sigma_pix)
+    if not len(worth):
         return matched
-    pairs = KDTree(sources).sparse_distance_matrix(KDTree(peaks), radius_pix, output_type="ndarray")
-    source, peak = pairs["i"].astype(np.int64), pairs["j"].astype(np.int64)
-    worth = brightness[source] * np.exp(-0.5 * (pairs["v"] / sigma_pix) ** 2)
 
     # Groups of sources and peaks that touch nobody else are solved apart, so
     # that a patch of thousands costs no more than its largest group.
     size = len(sources) + len(peaks)
-    graph = coo_array((np.ones(len(pairs)), (source, len(sources) + peak)), shape=(size, size))
+    graph = coo_array((np.ones(len(worth)), (source, len(sources) + peak)), shape=(size, size))
     group = connected_components(graph, directed=False)[1][source]
     order = np.argsort(group, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
@@ -83,4 +94,38 @@ def match_peaks(
         for a, b in zip(*linear_sum_assignment(table, maximize=True), strict=True):
             if table[a, b] > 0:
                 matched[group_sources[a]] = group_peaks[b]
+    return matched
+
+
+def match_in_turn(
+    sources: Floats, brightness: Floats, peaks: Floats, *, radius_pix: float, sigma_pix: float
+) -> Integers:
+    """Let each peak in turn take the source that gives the most light at its
+    place, of those not taken yet.
+
+    For peaks in the order of their scores. What a peak is then does not
+    depend on less sure ones, so that a ranking of all says what a run with
+    any threshold finds. In an assignment of all at once like `match_peaks` a
+    hardly probable peak that happens to be better placed would take the
+    source from a sure one.
+
+    Parameters
+    ----------
+    sources, brightness, radius_pix, sigma_pix
+        As for `match_peaks`.
+    peaks : `numpy.ndarray`, (m, 2)
+        Positions (y, x) of the peaks, surest first.
+
+    Returns
+    -------
+    matched : `numpy.ndarray`, (n,), int64
+        Index of each source's peak, -1 for none.
+    """
+    matched = np.full(len(sources), -1, dtype=np.int64)
+    is_placed = np.zeros(len(peaks), dtype=bool)
+    source, peak, worth = _pairs(sources, brightness, peaks, radius_pix, sigma_pix)
+    for pair in np.lexsort((-worth, peak)):
+        if matched[source[pair]] < 0 and not is_placed[peak[pair]]:
+            matched[source[pair]] = peak[pair]
+            is_placed[peak[pair]] = True
     return matched

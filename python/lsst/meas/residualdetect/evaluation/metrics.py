@@ -24,10 +24,23 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from astropy.stats import binom_conf_interval
 
-__all__ = ["Bin", "RankingCurve", "binned_recovery", "median", "ranking_curve", "ratio", "reliability"]
+__all__ = [
+    "Bin",
+    "RankingCurve",
+    "are_probabilities",
+    "bin_label",
+    "binned_recovery",
+    "median",
+    "ranking_curve",
+    "ratio",
+    "reliability",
+    "shares",
+]
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 
@@ -144,9 +157,42 @@ def binned_recovery(values: Floats, recovered: Booleans, edges: Sequence[float])
     return bins
 
 
-def reliability(
-    scores: Floats, right: Booleans, n_bins: int = 10
-) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def bin_label(low: float, high: float) -> str:
+    """A bin's range in words for an axis; an infinite end is open."""
+    if not np.isfinite(low):
+        return f"< {high:g}"
+    if not np.isfinite(high):
+        return f"≥ {low:g}"
+    return f"{low:g}-{high:g}"
+
+
+def shares(k: Integers, n: Integers) -> tuple[Floats, Floats]:
+    """Shares of counts, and how sure they are.
+
+    Parameters
+    ----------
+    k, n : `numpy.ndarray`, (m,)
+        Successes and tries; of the latter at least one each.
+
+    Returns
+    -------
+    share : `numpy.ndarray`, (m,), float64
+        k / n.
+    error : `numpy.ndarray`, (2, m), float64
+        How far Wilson's 68 % interval reaches below and above.
+    """
+    share = k / n
+    low, high = binom_conf_interval(k, n, interval="wilson")
+    # The interval need not hold the share at 0 and 1 to the last digit.
+    return share, np.clip([share - low, high - share], 0, None)
+
+
+def are_probabilities(scores: Floats) -> bool:
+    """Whether there are scores and all are from 0 to 1."""
+    return bool(len(scores)) and bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def reliability(scores: Floats, right: Booleans, n_bins: int = 10) -> tuple[Floats, Integers, Integers]:
     """Hold scores that are meant to be probabilities against the outcome.
 
     Parameters

@@ -13,60 +13,87 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Figures of a comparison."""
+"""Figures of a comparison, as PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from astropy.stats import binom_conf_interval
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from .comparison import Entry
-from .metrics import reliability
+from .entry import Entry
+from .metrics import are_probabilities, bin_label, binned_recovery, median, reliability, shares
 from .pooling import WRONG
 from .results import EvaluationOptions, PeakClass
 
 __all__ = ["write_figures"]
 
-_COLOURS = ("#2f8fd8", "#ef9f1a", "#3d9970", "#dd4f9b")
-_PROPERTIES = {
-    "snr": ("signal-to-noise ratio, all bands", (8, 12, 20, 40, 80, 1000)),
-    "separation_fwhm": ("separation from the nearest brighter source, FWHM", (0, 0.5, 1, 1.5, 2, 3, 5)),
-    "flux_ratio": ("flux over that of the nearest brighter source", (0.003, 0.03, 0.1, 0.3, 1.0)),
+_STYLE: Any = {
+    "font.size": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
 }
+# Told apart by the colour-blind.
+_COLOURS = ("#2f8fd8", "#ef9f1a", "#3d9970", "#dd4f9b", "#7a5fc4")
+_GREY = "#808080"
+
+_PROPERTIES = {
+    "snr": ("snr_edges", "signal-to-noise ratio, all bands"),
+    "separation_fwhm": (
+        "separation_edges_fwhm",
+        "separation from the nearest brighter source / FWHM of the PSF",
+    ),
+    "flux_ratio": ("flux_ratio_edges", "flux / flux of the nearest brighter source"),
+}
+_FLUX_ERROR_SNR = np.array([8.0, 12, 20, 40, 80, 200, 1000])
 
 
 @contextmanager
-def _figure(path: Path, n_columns: int = 1) -> Iterator[list[Axes]]:
-    style: Any = {
-        "font.size": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
-    }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(5 * n_columns + 1, 4.6), layout="constrained")
+def _figure(path: Path, title: str) -> Iterator[Axes]:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 5), layout="constrained")
         FigureCanvasAgg(figure)
-        yield [figure.add_subplot(1, n_columns, number + 1) for number in range(n_columns)]
-        figure.savefig(path, dpi=110)
+        axes = figure.add_subplot()
+        axes.set_title(title, loc="left")
+        axes.grid(color=_GREY, linewidth=0.5, alpha=0.25)
+        axes.set_axisbelow(True)
+        yield axes
+        figure.legend(loc="outside upper right", ncols=2)
+        figure.savefig(path, dpi=120)
 
 
-def _of_population(entries: Sequence[Entry], name: str) -> list[tuple[str, Entry]]:
-    return list(zip(_COLOURS * 3, [e for e in entries if e.population == name], strict=False))
+def _coloured(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
+    return zip(cycle(_COLOURS), entries, strict=False)
+
+
+def _purity_recovery(entries: Sequence[Entry], path: Path) -> None:
+    """The dots are the detectors' own thresholds."""
+    with _figure(path, entries[0].population) as axes:
+        axes.axhline(EvaluationOptions().target_purity, color=_GREY, linestyle=":")
+        for colour, entry in _coloured(entries):
+            label = f"{entry.detector}, average precision {entry.curve.average_precision:.2f}"
+            axes.plot(entry.curve.recovery, entry.curve.purity, color=colour, linewidth=2, label=label)
+            run = entry.iterations[0]
+            axes.plot(run["recovery"], run["purity"], "o", color=colour, markersize=8, clip_on=False)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+        axes.set(xlabel="recovered share of the sources to be found", ylabel="purity of the new peaks")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _recovered(entry: Entry, threshold: float) -> npt.NDArray[np.bool_]:
-    """Targets found by candidates of at least a score."""
+    """Sources found by candidates of at least a score; none for NaN."""
     found = entry.candidates[np.asarray(entry.candidates["score"]) >= threshold]
     found = found[np.asarray(found["target"]).astype(bool)]
     pairs = set(zip(found["scene"].tolist(), found["true_id"].tolist(), strict=True))
@@ -74,93 +101,79 @@ def _recovered(entry: Entry, threshold: float) -> npt.NDArray[np.bool_]:
     return np.array([pair in pairs for pair in sources], bool)
 
 
-def _shares(
-    axes: Axes, right: npt.NDArray[np.int_], n: npt.NDArray[np.int_], x: npt.ArrayLike, **kw: Any
-) -> None:
-    """Shares with Wilson 68 % intervals."""
-    full = n > 0
-    if not full.any():
-        return
-    low, high = binom_conf_interval(right[full], n[full], interval="wilson")
-    mean = right[full] / n[full]
-    bars = np.clip([mean - low, high - mean], 0, None)
-    axes.errorbar(np.asarray(x)[full], mean, yerr=bars, capsize=3, **kw)
-
-
-def _purity_recovery(entries: Sequence[Entry], name: str, path: Path) -> None:
-    with _figure(path) as (axes,):
-        for colour, entry in _of_population(entries, name):
-            axes.plot(entry.curve.recovery, entry.curve.purity, color=colour, label=entry.detector, lw=2)
-        axes.axhline(EvaluationOptions().target_purity, color="grey", ls=":", lw=1)
-        axes.set(xlabel="recovered sources", ylabel="purity", xlim=(0, 1), ylim=(0, 1.02), title=name)
-        axes.legend()
-
-
-def _recovery(entries: Sequence[Entry], name: str, path: Path) -> None:
-    purity = EvaluationOptions().target_purity
-    with _figure(path, len(_PROPERTIES)) as panels:
-        for axes, (column, (label, edges)) in zip(panels, _PROPERTIES.items(), strict=True):
-            drawn = _of_population(entries, name)
-            for place, (colour, entry) in enumerate(drawn):
-                threshold = entry.curve.at_purity(purity)[1]
-                values = np.asarray(entry.truth[column])
-                hit = _recovered(entry, threshold) if np.isfinite(threshold) else np.zeros(len(values), bool)
-                n = np.histogram(values[entry.target], edges)[0]
-                k = np.histogram(values[entry.target & hit], edges)[0]
-                x = np.arange(len(n)) + 0.12 * (place - (len(drawn) - 1) / 2)
-                _shares(axes, k, n, x, fmt="o", color=colour, label=entry.detector)
-            names = [f"{low:g}-{high:g}" for low, high in pairwise(edges)]
-            axes.set_xticks(range(len(names)), names, fontsize=9)
-            axes.set(xlabel=label, ylim=(-0.02, 1.02), title=name)
-        panels[0].set_ylabel(f"recovered at {purity:.0%} purity")
-        panels[0].legend()
+def _recovery(entries: Sequence[Entry], column: str, path: Path) -> None:
+    options = EvaluationOptions()
+    edges, xlabel = _PROPERTIES[column]
+    purity = options.target_purity
+    with _figure(path, entries[0].population) as axes:
+        for place, (colour, entry) in enumerate(_coloured(entries)):
+            threshold = entry.curve.at_purity(purity)[1]
+            target = entry.target
+            bins = binned_recovery(
+                np.asarray(entry.truth[column])[target],
+                _recovered(entry, threshold)[target],
+                getattr(options, edges),
+            )
+            n, k = (np.array([getattr(item, name) for item in bins]) for name in ("n", "n_recovered"))
+            full = np.flatnonzero(n)
+            label = entry.detector if np.isfinite(threshold) else f"{entry.detector} (never so pure)"
+            if len(full):
+                share, bars = shares(k[full], n[full])
+                x = full + 0.12 * (place - (len(entries) - 1) / 2)
+                axes.errorbar(x, share, yerr=bars, fmt="o", color=colour, capsize=3, label=label)
+        names = [f"{bin_label(item.low, item.high)}\n{item.n} sources" for item in bins]
+        axes.set_xticks(range(len(names)), names, fontsize=10)
+        axes.set(xlabel=xlabel, ylabel=f"recovered at {purity:.0%} purity", ylim=(-0.03, 1.03))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _reliability(entries: Sequence[Entry], path: Path) -> None:
-    """Are scores probabilities?"""
-    with _figure(path) as (axes,):
-        axes.plot([0, 1], [0, 1], color="grey", ls=":", lw=1)
-        for colour, entry in zip(_COLOURS * 3, entries, strict=False):
-            name = np.asarray(entry.candidates["class"])
-            counted = np.isin(name, [PeakClass.RIGHT, *WRONG])
-            score = np.asarray(entry.candidates["score"])[counted]
-            mean, n, k = reliability(score, name[counted] == PeakClass.RIGHT)
-            label = f"{entry.detector}, {entry.population}"
-            _shares(axes, k, n, mean, fmt="o-", ms=4, color=colour, label=label)
-        axes.set(xlabel="score", ylabel="share of right candidates", xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend()
+    with _figure(path, entries[0].population) as axes:
+        axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":")
+        for colour, entry in _coloured(entries):
+            score, right = _counted(entry)
+            mean, n, k = reliability(score, right)
+            share, bars = shares(k, n)
+            axes.errorbar(mean, share, yerr=bars, fmt="o-", color=colour, capsize=3, label=entry.detector)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), xlabel="mean score")
+        axes.set_ylabel("right share of the candidates")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _flux_error(entries: Sequence[Entry], name: str, path: Path) -> None:
-    edges = np.array([8, 12, 20, 40, 80, 200, 1000])
-    with _figure(path) as (axes,):
-        before_drawn = False
-        for colour, entry in _of_population(entries, name):
-            blended = np.asarray(entry.truth["blended"]).astype(bool)
-            bands = [
-                n.removeprefix("flux_before_") for n in entry.truth.colnames if n.startswith("flux_before_")
-            ]
-            snr = np.asarray(entry.truth["snr"])[blended]
-            for when in ("before", "after"):
-                if when == "before" and before_drawn:
-                    continue
-                true, model = (
-                    np.stack([np.asarray(entry.truth[f"{kind}_{band}"])[blended] for band in bands])
-                    for kind in ("flux", f"flux_{when}")
-                )
-                error = np.abs(model / np.where(true > 0, true, np.nan) - 1)
-                place = np.digitize(snr, edges) - 1
-                medians = [
-                    np.nanmedian(error[:, place == b]) if (place == b).any() else np.nan
-                    for b in range(len(edges) - 1)
-                ]
-                style: dict[str, Any] = {"color": "grey", "label": "before"} if when == "before" else {}
-                style = style or {"color": colour, "label": f"after, {entry.detector}"}
-                axes.plot(np.sqrt(edges[:-1] * edges[1:]), medians, "o-", **style)
-            before_drawn = True
+def _counted(entry: Entry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Scores of the candidates that count, and which are right."""
+    name = np.asarray(entry.candidates["class"])
+    counted = np.isin(name, [PeakClass.RIGHT, *WRONG])
+    return np.asarray(entry.candidates["score"])[counted], name[counted] == PeakClass.RIGHT
+
+
+def _median_errors(entry: Entry, when: str) -> list[float]:
+    """Median flux error of blended sources in bins of signal to noise."""
+    truth = entry.truth[np.asarray(entry.truth["blended"]).astype(bool)]
+    prefix = f"flux_{when}_"
+    bands = [name.removeprefix(prefix) for name in truth.colnames if name.startswith(prefix)]
+    true = np.stack([np.asarray(truth[f"flux_{band}"]) for band in bands])
+    model = np.stack([np.asarray(truth[prefix + band]) for band in bands])
+    error = np.abs(model / np.where(true > 0, true, np.nan) - 1)
+    place = np.digitize(np.asarray(truth["snr"]), _FLUX_ERROR_SNR) - 1
+    return [median(error[:, place == number]) for number in range(len(_FLUX_ERROR_SNR) - 1)]
+
+
+def _flux_error(entries: Sequence[Entry], path: Path) -> None:
+    centres = np.sqrt(_FLUX_ERROR_SNR[:-1] * _FLUX_ERROR_SNR[1:])
+    with _figure(path, entries[0].population) as axes:
+        axes.plot(centres, _median_errors(entries[0], "before"), "o-", color=_GREY, label="before")
+        for colour, entry in _coloured(entries):
+            label = f"after, {entry.detector}"
+            axes.plot(centres, _median_errors(entry, "after"), "o-", color=colour, label=label)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(_FLUX_ERROR_SNR.tolist()))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlim(_FLUX_ERROR_SNR[0], _FLUX_ERROR_SNR[-1])
+        axes.set_ylim(bottom=0)
         axes.set(xlabel="signal-to-noise ratio, all bands", ylabel="median flux error of blended sources")
-        axes.set(xscale="log", yscale="log", title=name)
-        axes.legend()
 
 
 def write_figures(entries: Sequence[Entry], folder: Path) -> list[Path]:
@@ -176,26 +189,23 @@ def write_figures(entries: Sequence[Entry], folder: Path) -> list[Path]:
     Returns
     -------
     paths : `list` [`pathlib.Path`]
-        Purity against recovery, recovery against properties and flux errors
-        for each population; one reliability diagram of the detectors whose
+        For each population: purity against recovery; recovery at a fixed
+        purity against signal to noise, separation and flux ratio; flux
+        errors; and how reliable the scores are of those detectors whose
         scores are probabilities.
     """
     paths = []
     for name in dict.fromkeys(entry.population for entry in entries):
-        for draw, kind in (
-            (_purity_recovery, "purity"),
-            (_recovery, "recovery"),
-            (_flux_error, "flux_error"),
-        ):
-            paths.append(folder / f"{kind}_{name}.png")
-            draw(entries, name, paths[-1])
-    # The oracle's scores rise with the signal-to-noise ratio, no more.
-    calibrated = [
-        entry
-        for entry in entries
-        if entry.detector != "oracle" and np.asarray(entry.candidates["score"]).max(initial=0) <= 1
-    ]
-    if calibrated:
-        paths.append(folder / "reliability.png")
-        _reliability(calibrated, paths[-1])
+        own = [entry for entry in entries if entry.population == name]
+        paths.append(folder / f"purity_{name}.png")
+        _purity_recovery(own, paths[-1])
+        for column in _PROPERTIES:
+            paths.append(folder / f"recovery_{column}_{name}.png")
+            _recovery(own, column, paths[-1])
+        paths.append(folder / f"flux_error_{name}.png")
+        _flux_error(own, paths[-1])
+        calibrated = [entry for entry in own if are_probabilities(_counted(entry)[0])]
+        if calibrated:
+            paths.append(folder / f"reliability_{name}.png")
+            _reliability(calibrated, paths[-1])
     return paths

@@ -39,7 +39,7 @@ POPULATIONS: Mapping[str, SimulationOptions] = MappingProxyType(
         "stars": SimulationOptions(star_density=15.0),
         "hsc": SimulationOptions(survey="HSC", bands=("g", "r", "i", "z", "y"), density=2.5),
         # What simulated coadds otherwise lack.
-        "flawed": replace(_DENSE, noise_correlation=0.2, knot_fraction=0.3),
+        "correlated": replace(_DENSE, noise_correlation=0.2, knot_fraction=0.3),
     }
 )
 """Options of each population but for the size of the scenes.

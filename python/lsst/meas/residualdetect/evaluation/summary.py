@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from astropy.table import Table
 from scipy.spatial import KDTree
 
 from .metrics import binned_recovery, median, ratio
@@ -71,6 +72,13 @@ def _neighbours(evaluations: Sequence[Evaluation], radius_pix: float) -> npt.NDA
     return np.concatenate(near) if near else np.empty(0, bool)
 
 
+def _colours(truth: Table, prefix: str, bands: tuple[str, str]) -> npt.NDArray[np.float64]:
+    """Magnitudes; infinite for no light in a band, NaN for no model."""
+    blue, red = (np.asarray(truth[f"{prefix}_{band}"], dtype=np.float64) for band in bands)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.minimum(blue, red) <= 0, np.inf, -2.5 * np.log10(blue / red))
+
+
 def _colour_errors(evaluations: Sequence[Evaluation], use: npt.NDArray[Any], when: str) -> float:
     """Median |error| in magnitudes of g - i of some true sources, or of the
     first and last band where one of the two is not there. A source that a
@@ -79,19 +87,15 @@ def _colour_errors(evaluations: Sequence[Evaluation], use: npt.NDArray[Any], whe
     errors = []
     first = 0
     for evaluation in evaluations:
-        if evaluation.truth is None:
+        truth, bands = evaluation.truth, evaluation.bands
+        if truth is None:
             continue
-        rows = use[first : first + len(evaluation.truth)]
-        first += len(evaluation.truth)
-        bands = evaluation.bands
-        blue, red = ("g", "i") if {"g", "i"} <= set(bands) else (bands[0], bands[-1])
-        ratios = []
-        for kind in (f"flux_{when}", "flux"):
-            a, b = (np.asarray(evaluation.truth[f"{kind}_{band}"])[rows] for band in (blue, red))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratios.append(np.where((a > 0) & (b > 0), -2.5 * np.log10(a / b), np.inf))
-            known = np.isfinite(a) & np.isfinite(b)
-        errors.append(np.abs(ratios[0] - ratios[1])[known])
+        rows = use[first : first + len(truth)]
+        first += len(truth)
+        pair = ("g", "i") if {"g", "i"} <= set(bands) else (bands[0], bands[-1])
+        true, model = (_colours(truth, prefix, pair) for prefix in ("flux", f"flux_{when}"))
+        rows = rows & np.isfinite(true) & ~np.isnan(model)
+        errors.append(np.abs(model[rows] - true[rows]))
     pooled = np.concatenate(errors) if errors else np.empty(0)
     return float(np.median(pooled)) if len(pooled) else float("nan")
 

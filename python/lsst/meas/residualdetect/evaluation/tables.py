@@ -21,7 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from .comparison import Entry
+from .entry import Entry
 from .results import EvaluationOptions
 
 __all__ = ["markdown"]
@@ -31,11 +31,12 @@ _LEGEND = """
 True sources: signal-to-noise ratio {min_snr:g} and more over all bands; to find: without a peak of their
 own in a footprint. Average precision and recovery at {target_purity:.0%} purity: all candidates, ranked by
 score. Recovery, purity, shreds (of the matched sources) and what follows: at the detector's own threshold.
-Match radius {match_radius_pix:g} pixels. Before and after the re-deblend: flux error (median, all bands) of
-recognised sources in parents that hold a source to be found, and of those within {neighbour_radius_pix:g}
-pixels of one that was recovered; colour error (median, g - i) of the latter; reduced chi-square of the
-parents that gained peaks. Gain over 25: sources to be found around which (2 sigma of the PSF) chi-square
-falls by more than 25.
+Match radius {match_radius_pix:g} pixels. Before and after the re-deblend: flux error (median, all bands) and
+colour error (median, g - i or the first and last band) of recognised sources in parents that hold a source to
+be found (blended) and of those within {neighbour_radius_pix:g} pixels of one that was recovered (neighbours);
+flux error of the recovered sources, after; reduced chi-square of the parents that gained peaks. Gain over 25:
+sources to be found around which (2 sigma of the PSF) chi-square falls by more than 25. The detector oracle is
+told the true centres of all sources of signal-to-noise ratio 5 and more without a peak.
 """
 
 _WHO = ("blended", "neighbours")
@@ -69,7 +70,8 @@ def _row(entry: Entry, iteration: int) -> list[str]:
             f"{_percent(flux[f'{who}_before']['all'])} → {_percent(flux[f'{who}_after']['all'])}"
             for who in _WHO
         ),
-        f"{_number(colour['neighbours_before'], 3)} → {_number(colour['neighbours_after'], 3)}",
+        _percent(flux["recovered_after"]["all"]),
+        *(f"{_number(colour[f'{who}_before'], 3)} → {_number(colour[f'{who}_after'], 3)}" for who in _WHO),
         f"{_number(run['chi2_before'], 3)} → {_number(run['chi2_after'], 3)}",
         _percent(figures["targets_with_chi2_gain_over_25"], 0) if first else "",
     ]
@@ -94,8 +96,9 @@ def markdown(entries: Sequence[Entry], command: str) -> str:
     header = [
         *("population", "detector", "iteration", "true sources", "to find", "average precision"),
         f"recovery at {options.target_purity:.0%} purity",
-        *("recovery", "purity", "shreds", "centroid error, pixels", "flux error, blended"),
-        *("flux error, neighbours", "colour error, neighbours, mag"),
+        *("recovery", "purity", "shreds", "centroid error, pixels"),
+        *(f"flux error, {who}" for who in (*_WHO, "recovered")),
+        *(f"colour error, {who}, mag" for who in _WHO),
         *("chi-square", "gain over 25"),
     ]
     rows = [_row(entry, number) for entry in entries for number in range(len(entry.iterations))]

@@ -23,11 +23,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from astropy.stats import binom_conf_interval
 from astropy.table import Table
 from matplotlib.ticker import LogLocator, PercentFormatter
 
-from ..evaluation.metrics import RankingCurve
+from ..evaluation.metrics import RankingCurve, bin_label, shares
 from ..evaluation.results import PeakClass
 from .svg import STYLE, TEXT, new_figure, to_svg
 
@@ -48,14 +47,6 @@ PEAK_COLOURS: Mapping[str, str] = {
     PeakClass.UNLABELLED: "#2f8fd8",
 }
 MAIN, SECOND = PEAK_COLOURS[PeakClass.RIGHT], PEAK_COLOURS[PeakClass.SHRED]
-
-
-def _bin_label(low: float | None, high: float | None) -> str:
-    if low is None or not np.isfinite(low):
-        return f"< {high:g}"
-    if high is None or not np.isfinite(high):
-        return f"≥ {low:g}"
-    return f"{low:g}-{high:g}"
 
 
 def recovery_figure(bins: Sequence[Mapping[str, Any]], xlabel: str, name: str) -> str:
@@ -82,15 +73,11 @@ def recovery_figure(bins: Sequence[Mapping[str, Any]], xlabel: str, name: str) -
         k = np.array([item["n_recovered"] for item in bins])
         full = n > 0
         if full.any():
-            low, high = binom_conf_interval(k[full], n[full], interval="wilson")
-            mean = k[full] / n[full]
-            # Wilson's interval need not hold the mean at 0 and 1 to the last
-            # digit.
-            bars = np.clip([mean - low, high - mean], 0, None)
+            mean, bars = shares(k[full], n[full])
             axes.errorbar(place[full], mean, yerr=bars, fmt="o", color=MAIN, markersize=7, capsize=3)
         axes.set_xticks(
             place,
-            [f"{_bin_label(item['low'], item['high'])}\n{item['n_recovered']}/{item['n']}" for item in bins],
+            [f"{bin_label(item['low'], item['high'])}\n{item['n_recovered']}/{item['n']}" for item in bins],
             fontsize=9.5,
         )
         axes.set_xlim(-0.6, len(bins) - 0.4)

@@ -28,7 +28,7 @@ import jinja2
 import numpy as np
 from astropy.table import Table
 
-from ..evaluation.metrics import ratio
+from ..evaluation.metrics import are_probabilities, ratio
 from ..evaluation.pooling import WRONG, pooled_column, pooled_curve
 from ..evaluation.results import Evaluation, PatchResult, PeakClass, TruthClass
 from ..evaluation.summary import summarise
@@ -118,7 +118,7 @@ def _figures(evaluations: Sequence[Evaluation], summary: Mapping[str, Any]) -> l
         scores, classes = (pooled_column(evaluations, "peaks", name) for name in ("score", "class"))
         figures.append(("Scores of new peaks", score_figure(scores, classes)))
         counted = np.isin(classes, [PeakClass.RIGHT, *WRONG])
-        if counted.any() and scores[counted].min() >= 0 and scores[counted].max() <= 1:
+        if are_probabilities(scores[counted]):
             svg = reliability_figure(scores[counted], classes[counted] == PeakClass.RIGHT)
             figures.append(("Scores as probabilities", svg))
     if summary.get("flux_error") and math.isfinite(summary["flux_error"]["blended_before"]["all"]):

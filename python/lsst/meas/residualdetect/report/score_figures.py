@@ -20,10 +20,9 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from astropy.stats import binom_conf_interval
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from ..evaluation.metrics import reliability
+from ..evaluation.metrics import reliability, shares
 from ..evaluation.results import PeakClass
 from .figures import MAIN, PEAK_COLOURS
 from .svg import STYLE, TEXT, new_figure, to_svg
@@ -96,9 +95,8 @@ def reliability_figure(scores: npt.NDArray[np.float64], right: npt.NDArray[np.bo
     with mpl.rc_context(STYLE):
         figure, axes = new_figure()
         axes.plot([0, 1], [0, 1], color=TEXT, linestyle=":", linewidth=1)
-        low, high = binom_conf_interval(k, n, interval="wilson")
-        bars = np.clip([k / n - low, high - k / n], 0, None)
-        axes.errorbar(mean, k / n, yerr=bars, fmt="o", color=MAIN, markersize=7, capsize=3)
+        share, bars = shares(k, n)
+        axes.errorbar(mean, share, yerr=bars, fmt="o", color=MAIN, markersize=7, capsize=3)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
