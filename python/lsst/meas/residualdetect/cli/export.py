@@ -30,10 +30,15 @@ __all__ = ["export"]
     "--out", required=True, type=click.Path(path_type=Path), help="Package to write, such as models/NAME."
 )
 @click.option(
-    "--validation",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Tiles, not trained on, to calibrate scores with.",
+    "-n",
+    "--number",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Simulated scenes, of each of two populations, to calibrate scores on.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=8000, show_default=True, help="Their random seed."
 )
 @click.option("--checkpoint", help="File in RUN; the last one if not given.")
 @click.option(
@@ -41,9 +46,9 @@ __all__ = ["export"]
     type=click.FloatRange(0, 1, min_open=True),
     default=0.9,
     show_default=True,
-    help="Purity on these tiles that sets the package's threshold.",
+    help="Purity on these scenes that sets the package's threshold.",
 )
-def export(run: Path, out: Path, validation: Path, checkpoint: str | None, purity: float) -> None:
+def export(run: Path, out: Path, number: int, seed: int, checkpoint: str | None, purity: float) -> None:
     """Make a model package of what `residualdetect train` left in RUN.
 
     The package has the weights for Detectron2, the same network for ONNX
@@ -51,7 +56,7 @@ def export(run: Path, out: Path, validation: Path, checkpoint: str | None, purit
 
     \b
     Example:
-      residualdetect export run --out models/mine --validation val
+      residualdetect export run --out models/mine
     """
     from .training import need_detectron2
 
@@ -65,8 +70,13 @@ def export(run: Path, out: Path, validation: Path, checkpoint: str | None, purit
             raise FileNotFoundError(f"{run} holds no checkpoint of a training run")
         checkpoint = pointer.read_text().strip()
     package = export_package(
-        read_config(run / "config.yaml"), run / checkpoint, out, validation=validation, target_purity=purity
+        read_config(run / "config.yaml"),
+        run / checkpoint,
+        out,
+        n_scenes=number,
+        seed=seed,
+        target_purity=purity,
     )
-    for name, value in package.results["validation"].items():
+    for name, value in package.results["calibration"].items():
         click.echo(f"{name}: {value}")
     click.echo(f"model package: {out}")

@@ -22,10 +22,12 @@ import warnings
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from astropy.table import Table, vstack
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.export.torchscript_patch import patch_builtin_len
@@ -33,16 +35,22 @@ from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
 
-from ..detectors.onnx import OnnxNetwork
+from ..evaluation.comparison import compare
+from ..evaluation.comparison_options import ComparisonOptions
+from ..evaluation.pooling import WRONG, classified_curve
+from ..evaluation.results import PeakClass
 from ..features import CANONICAL_BANDS
 from ..model_package import ModelPackage, write_package
 from ..network.config import feature_options
+from ..simulation.parallel import usable_cores
 from .calibration import fit_calibration
-from .validation import RecoveryEvaluator, ValidationTiles
 
 __all__ = ["export_package", "load_trained", "write_onnx"]
 
 _FILES = ("model.onnx", "weights.safetensors", "detectron2.yaml")
+
+# What users have, and what is hardest.
+_POPULATIONS = ("default", "dense")
 
 _OPSET = 17  # 15 and below are silently wrong for ROIAlign
 
@@ -116,17 +124,17 @@ def write_onnx(network: Any, n_channels: int, path: Path) -> None:
         )
 
 
-def _rank(package: ModelPackage, cfg: CfgNode, tiles: Path) -> RecoveryEvaluator:
-    """Hold the package's detections on validation tiles against the truth."""
-    cfg = cfg.clone()
-    cfg.TILES.VALIDATION = str(tiles)
-    network = OnnxNetwork(package)
-    evaluator = RecoveryEvaluator()
-    for (example,) in ValidationTiles(cfg):
-        boxes, scores, _ = network(example["image"].numpy())
-        centres = (boxes[:, :2] + boxes[:, 2:])[:, ::-1] / 2 - 0.5
-        evaluator.add(centres, scores, example["peaks"], example["truth"])
-    return evaluator
+def _candidates(folder: Path, n_scenes: int, seed: int) -> tuple[Table, int]:
+    """What a package's network finds on simulated scenes, classified, and how
+    many sources there were to be found.
+    """
+    options = ComparisonOptions(
+        populations=_POPULATIONS, detectors=("onnx",), model=str(folder), n_scenes=n_scenes, seed=seed
+    )
+    with TemporaryDirectory() as scratch:
+        entries = compare(Path(scratch), options, jobs=usable_cores())
+    tables = [entry.candidates for entry in entries]
+    return vstack(tables, metadata_conflicts="silent"), sum(int(entry.target.sum()) for entry in entries)
 
 
 def export_package(
@@ -134,7 +142,8 @@ def export_package(
     checkpoint: Path,
     folder: Path,
     *,
-    validation: Path,
+    n_scenes: int = 20,
+    seed: int = 8000,
     target_purity: float = 0.9,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 768,
@@ -151,10 +160,13 @@ def export_package(
         Its weights.
     folder : `pathlib.Path`
         Package to write; it is named like its folder.
-    validation : `pathlib.Path`
-        Tiles, not trained on, on which scores are calibrated.
+    n_scenes : `int`, optional
+        Scores are calibrated on so many simulated scenes of the populations
+        ``default`` and ``dense`` each; see `POPULATIONS`.
+    seed : `int`, optional
+        Random seed of these scenes.
     target_purity : `float`, optional
-        Purity on these tiles that sets the threshold.
+        Purity on these scenes that sets the threshold.
     pixel_scale_arcsec : `float`, optional
         Pixels it was trained on.
     tile_size, margin : `int`, optional
@@ -163,13 +175,13 @@ def export_package(
     Returns
     -------
     package : `ModelPackage`
-        Its ``results`` are those on the validation tiles.
+        Its ``results`` are those on the scenes of the calibration.
 
     Raises
     ------
     ValueError
-        Raised if the purity is not reached on these tiles, or they have too
-        few detections to calibrate with.
+        Raised if the purity is not reached on these scenes, or they give too
+        few candidates to calibrate with.
     """
     network = load_trained(cfg, checkpoint)
     options = feature_options(cfg)
@@ -206,13 +218,16 @@ def export_package(
         "results": {},
     }
     package = write_package(folder, description, _FILES)
-    evaluator = _rank(package, cfg, validation)
-    score, probability = fit_calibration(*evaluator.ranked())
-    curve = evaluator.curve()
+    candidates, n_targets = _candidates(folder, n_scenes, seed)
+    counted = candidates[np.isin(candidates["class"], [PeakClass.RIGHT, *WRONG])]
+    score, probability = fit_calibration(
+        np.asarray(counted["score"]), np.asarray(counted["class"]) == PeakClass.RIGHT
+    )
+    curve = classified_curve(counted, n_targets)
     recovery, threshold = curve.at_purity(target_purity)
     if not np.isfinite(threshold):
         (folder / "package.yaml").unlink()
-        raise ValueError(f"{checkpoint}: no threshold gives a purity of {target_purity:g} on {validation}")
+        raise ValueError(f"{checkpoint}: no threshold gives a purity of {target_purity:g}")
     package = replace(package, calibration_scores=tuple(score), calibration_probabilities=tuple(probability))
     return write_package(
         folder,
@@ -221,8 +236,9 @@ def export_package(
             "calibration": {"score": score, "probability": probability},
             "score_threshold": round(float(package.probability(np.array([threshold]))[0]), 4),
             "results": {
-                "validation": {
-                    "n_sources": evaluator.n_targets,
+                "calibration": {
+                    "scenes": f"{n_scenes} of each of {', '.join(_POPULATIONS)}, seed {seed}",
+                    "n_sources": n_targets,
                     "average_precision": round(curve.average_precision, 4),
                     f"recovery_at_purity_{target_purity:g}": round(recovery, 4),
                 }

@@ -29,7 +29,7 @@ from detectron2.evaluation import DatasetEvaluator
 from scipy.spatial import cKDTree
 
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
-from ..evaluation.matching import match_peaks
+from ..evaluation.matching import match_in_turn
 from ..evaluation.metrics import RankingCurve, ranking_curve
 from ..evaluation.results import EvaluationOptions
 from ..network.config import feature_options
@@ -40,6 +40,21 @@ __all__ = ["RecoveryEvaluator", "ValidationTiles"]
 
 # Of PSFs as sharp as LSST's; it decides only which of two peaks is whose.
 _SIGMA_PIX = 1.5
+
+
+def _apart(centres: Any, peaks: Any) -> list[int]:
+    """Indices of detections far enough from known peaks and from surer ones,
+    as they become peaks themselves.
+    """
+    if not len(centres):
+        return []
+    kept: set[int] = set()
+    known = cKDTree(peaks).query(centres)[0] if len(peaks) else np.full(len(centres), np.inf)
+    neighbours = cKDTree(centres).query_ball_point(centres, DEFAULT_MIN_DISTANCE_PIX)
+    for index in np.flatnonzero(known >= DEFAULT_MIN_DISTANCE_PIX).tolist():
+        if kept.isdisjoint(neighbours[index]):
+            kept.add(index)
+    return sorted(kept)
 
 
 class ValidationTiles:
@@ -88,12 +103,11 @@ class RecoveryEvaluator(DatasetEvaluator):
             self.add(centres, found.scores[order].numpy(), example["peaks"], example["truth"])
 
     def add(self, centres: Any, scores: Any, peaks: Any, truth: Any) -> None:
-        """Take in one tile: positions (n, 2) of the detections, their scores,
-        the known peaks and the instances.
+        """Take in one tile: positions (n, 2) of the detections, surest first,
+        their scores, the known peaks and the instances.
         """
-        if len(peaks) and len(centres):
-            apart = cKDTree(peaks).query(centres)[0] >= DEFAULT_MIN_DISTANCE_PIX
-            centres, scores = centres[apart], scores[apart]
+        apart = _apart(centres, peaks)
+        centres, scores = centres[apart], scores[apart]
         counted = truth["snr"] >= self.options.min_snr
         self.n_targets += int(counted.sum())
         right = np.zeros(len(centres), bool)
@@ -101,7 +115,7 @@ class RecoveryEvaluator(DatasetEvaluator):
         for wanted, hit in ((counted, right), (~counted, ignored)):
             rows = truth[wanted]
             left = np.flatnonzero(~right)
-            matched = match_peaks(
+            matched = match_in_turn(
                 np.stack([rows["y"], rows["x"]], axis=1).astype(float),
                 rows["snr"].astype(float),
                 centres[left].astype(float),
