@@ -244,7 +244,7 @@ def test_the_command_writes_table_figures_and_json(tmp_path):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     text = (tmp_path / "results.md").read_text()
-    assert "Match radius 2.5 pixels" in text and text.startswith("`residualdetect ")
+    assert "Match radius 2.5 pixels" in text and text.startswith("`residualdetect")
     header, _, *rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert {len(row) for row in rows} == {len(header)}
     assert [row[:3] for row in rows] == [

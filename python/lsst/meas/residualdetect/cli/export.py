@@ -44,7 +44,7 @@ __all__ = ["export"]
 @click.option(
     "--purity",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.9,
+    default=0.95,
     show_default=True,
     help="Purity on these scenes that sets the package's threshold.",
 )

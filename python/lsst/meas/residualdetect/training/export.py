@@ -144,7 +144,7 @@ def export_package(
     *,
     n_scenes: int = 20,
     seed: int = 8000,
-    target_purity: float = 0.9,
+    target_purity: float = 0.95,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 768,
     margin: int = 80,
