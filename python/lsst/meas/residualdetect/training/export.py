@@ -146,7 +146,7 @@ def export_package(
     seed: int = 8000,
     target_purity: float = 0.95,
     pixel_scale_arcsec: float = 0.2,
-    tile_size: int = 768,
+    tile_size: int = 1536,
     margin: int = 80,
 ) -> ModelPackage:
     """Write a model package: weights for Detectron2, the same network for
