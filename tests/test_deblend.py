@@ -31,7 +31,7 @@ from lsst.meas.residualdetect.deblend import (
 )
 from lsst.meas.residualdetect.deblend.batch import Field, make_cutout
 from lsst.meas.residualdetect.deblend.factorized import _batches, _mbytes
-from lsst.meas.residualdetect.scene_model import difference_kernels
+from lsst.meas.residualdetect.scene_model import difference_kernels, gaussian_psf
 
 SCALE_ARCSEC = 0.2
 FWHM_ARCSEC = {"g": 0.87, "r": 0.83, "i": 0.78}
@@ -360,7 +360,7 @@ def test_scenes_deblended_together_are_as_if_alone(blend, blend_model):
 
 def test_batches_fit_into_memory_and_leave_nobody_out(blend):
     scene, _ = blend
-    field = Field(scene, (), difference_kernels(scene.psfs, 0.8))
+    field = Field(scene, (), difference_kernels(scene.psfs, gaussian_psf(0.8, (17, 17))))
     cutouts = []
     for k, side in enumerate(np.random.default_rng(13).integers(4, 40, 60).tolist()):
         parent = Parent(k, Footprint.from_mask(np.ones((side, side + k % 5), np.bool_)), (Peak(k, 1, 1),))

@@ -120,7 +120,7 @@ def make_result(
         models_before.append(ParentModel(number, tuple(sources), converged=True))
         models_after.append(ParentModel(number, (*sources, *extra_sources), converged=True))
 
-    model = SceneModel(tuple(bands), psfs.astype(np.float32), SIGMA_MODEL, ())
+    model = SceneModel(tuple(bands), psfs.astype(np.float32), gaussian_psf(SIGMA_MODEL, (17, 17)), ())
     blank = Scene(np.zeros((len(bands), *shape)), np.ones((len(bands), *shape)), psfs, tuple(bands))
     blank = replace(blank, origin=origin, name="made by hand")
     everything = tuple(

@@ -33,7 +33,12 @@ def _point(peak_id, y, x, flux, size=21, sigma=0.8):
 
 
 def _model(scene, *sources):
-    return SceneModel(scene.bands, scene.psfs, 0.8, (ParentModel(1, tuple(sources)),))
+    return SceneModel(
+        scene.bands,
+        scene.psfs,
+        gaussian_psf(0.8, (17, 17)).astype(np.float32),
+        (ParentModel(1, tuple(sources)),),
+    )
 
 
 def test_a_point_source_is_rendered_as_the_psf():
@@ -72,7 +77,9 @@ def test_rendering_is_linear_and_conserves_flux():
 
 def test_difference_kernel_of_gaussians_is_a_gaussian():
     psfs = np.stack([gaussian_psf(sigma, (25, 25)) for sigma in PSF_SIGMAS_PIX])
-    for kernel, sigma in zip(difference_kernels(psfs, 0.8), PSF_SIGMAS_PIX, strict=True):
+    for kernel, sigma in zip(
+        difference_kernels(psfs, gaussian_psf(0.8, (17, 17))), PSF_SIGMAS_PIX, strict=True
+    ):
         expected = gaussian_psf(np.sqrt(sigma**2 - 0.8**2), (25, 25))
         # Sampled Gaussians convolve to a sampled Gaussian up to aliasing.
         np.testing.assert_allclose(kernel, expected, atol=2e-3 * expected.max())

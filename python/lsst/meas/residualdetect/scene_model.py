@@ -131,15 +131,16 @@ class SceneModel:
         Order of every spectrum.
     psfs : `numpy.ndarray`, (band, h, w), float32
         PSF images the model is convolved to, unit sum.
-    sigma_pix : `float`
-        Standard deviation of the Gaussian model PSF in pixels.
+    model_psf : `numpy.ndarray`, (h, w), float32
+        PSF image of the morphologies, narrower than any of ``psfs``; odd
+        sides, unit sum.
     parents : `tuple` [`ParentModel`]
         One for each parent of the catalogue, in its order.
     """
 
     bands: tuple[str, ...]
     psfs: Array
-    sigma_pix: float
+    model_psf: Array
     parents: tuple[ParentModel, ...]
 
     def __len__(self) -> int:
@@ -198,7 +199,7 @@ class SceneModel:
         """The model as the scene would show it, all sources summed:
         (band, y, x), float32, over the scene's pixels.
         """
-        return render(self.sources, difference_kernels(self.psfs, self.sigma_pix), scene.shape, scene.origin)
+        return render(self.sources, difference_kernels(self.psfs, self.model_psf), scene.shape, scene.origin)
 
 
 def gaussian_psf(sigma_pix: float, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -210,7 +211,15 @@ def gaussian_psf(sigma_pix: float, shape: tuple[int, int]) -> npt.NDArray[np.flo
     return psf / psf.sum()
 
 
-def difference_kernels(psfs: npt.NDArray[np.floating], sigma_pix: float) -> Array:
+def pad_centered(images: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.floating]:
+    """Zeros around centred images (..., h, w) of odd sides, so that the
+    centre stays where it is in the odd ``shape``.
+    """
+    margins = [((size - own) // 2,) * 2 for size, own in zip(shape, images.shape[-2:], strict=True)]
+    return np.pad(images, [(0, 0)] * (images.ndim - 2) + margins)
+
+
+def difference_kernels(psfs: npt.NDArray[np.floating], model_psf: npt.NDArray[np.floating]) -> Array:
     """Kernels that take the model PSF to the PSF of each band.
 
     The ratio of Fourier transforms, as in lsst.scarlet.lite's
@@ -221,8 +230,8 @@ def difference_kernels(psfs: npt.NDArray[np.floating], sigma_pix: float) -> Arra
     ----------
     psfs : `numpy.ndarray`, (band, h, w)
         PSF images with odd sides.
-    sigma_pix : `float`
-        Standard deviation of the Gaussian model PSF in pixels.
+    model_psf : `numpy.ndarray`, (h, w)
+        Model PSF image with odd sides.
 
     Returns
     -------
@@ -232,12 +241,13 @@ def difference_kernels(psfs: npt.NDArray[np.floating], sigma_pix: float) -> Arra
     """
     height, width = psfs.shape[1:]
     pad = 3
-    shape = (height + 2 * pad, width + 2 * pad)
-    padded = np.pad(np.asarray(psfs, np.float64), ((0, 0), (pad, pad), (pad, pad)))
-    model = gaussian_psf(sigma_pix, shape)
+    shape = (max(height, model_psf.shape[0]) + 2 * pad, max(width, model_psf.shape[1]) + 2 * pad)
+    padded = pad_centered(np.asarray(psfs, np.float64), shape)
+    model = pad_centered(np.asarray(model_psf, np.float64), shape)
     ratio = fft.rfft2(fft.ifftshift(padded, axes=(1, 2))) / fft.rfft2(fft.ifftshift(model))
     kernels = fft.fftshift(fft.irfft2(ratio, s=shape), axes=(1, 2))
-    kernels = kernels[:, pad:-pad, pad:-pad]
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    kernels = kernels[:, top : top + height, left : left + width]
     total = kernels.sum(axis=(1, 2), keepdims=True)
     kernels *= np.divide(
         padded.sum(axis=(1, 2), keepdims=True), total, out=np.zeros_like(total), where=total != 0

@@ -31,8 +31,9 @@ from .options import DeblendError, DeblendOptions
 
 __all__ = ["DeblendError", "DeblendOptions", "check_engine", "deblend", "deblend_scenes", "engine_names"]
 
-# A module of this package with a function fit_parents(blends, options,
-# progress) that returns a list of ParentModels for each scene.
+# A module of this package with two functions: model_psf(options), the image of
+# its model PSF, and fit_parents(blends, options, progress), which returns a
+# list of ParentModels for each scene.
 _ENGINES: Mapping[str, str] = {"factorized": ".factorized", "scarlet_lite": ".scarlet_lite"}
 
 _DEFAULT_OPTIONS = DeblendOptions()
@@ -132,9 +133,9 @@ def deblend_scenes(
         Raised if the engine is unknown, or needs what is not installed.
     """
     check_engine(engine)
-    fit_parents = import_module(_ENGINES[engine], __name__).fit_parents
-    models = fit_parents(blends, options, progress or (lambda count: None))
+    module = import_module(_ENGINES[engine], __name__)
+    models = module.fit_parents(blends, options, progress or (lambda count: None))
     return [
-        SceneModel(scene.bands, scene.psfs, options.sigma_pix, tuple(of_scene))
+        SceneModel(scene.bands, scene.psfs, module.model_psf(options), tuple(of_scene))
         for (scene, _), of_scene in zip(blends, models, strict=True)
     ]

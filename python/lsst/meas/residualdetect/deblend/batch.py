@@ -152,11 +152,13 @@ def find_fault(cutout: Cutout) -> str:
 
 
 def make_cutouts(
-    blends: Sequence[tuple[Scene, Sequence[Parent]]], options: DeblendOptions
+    blends: Sequence[tuple[Scene, Sequence[Parent]]],
+    options: DeblendOptions,
+    model_psf: npt.NDArray[np.floating],
 ) -> Iterator[tuple[Cutout, str]]:
     """Every parent of every scene, with `find_fault`'s answer."""
     for number, (scene, parents) in enumerate(blends):
-        field = Field(scene, options.bad_planes, difference_kernels(scene.psfs, options.sigma_pix))
+        field = Field(scene, options.bad_planes, difference_kernels(scene.psfs, model_psf))
         for place, parent in enumerate(parents):
             cutout = make_cutout((number, place), field, parent)
             yield cutout, find_fault(cutout)

@@ -33,23 +33,32 @@ import numpy as np
 import torch
 
 from ..footprint import Parent
-from ..scene import Scene
-from ..scene_model import ParentModel, SourceModel
+from ..scene import Array, Scene
+from ..scene_model import ParentModel, SourceModel, gaussian_psf
 from .batch import Batch, Cutout, common_shape, make_batch, make_cutouts
 from .convolve import kernel_reach, padded_shape
 from .fit import Fit, fit_batch
 from .initialize import choose_components
 from .options import DeblendOptions
 
-__all__ = ["fit_parents"]
+__all__ = ["fit_parents", "model_psf"]
 
 # A batch ends before its padded boxes have this many times the pixels that the
 # parents' own would have, and these more: another batch would take less time.
 _EMPTY_FACTOR = 1.2
 _EMPTY_PIXELS = 20_000
 
+# Half the side of the model PSF; beyond, float32 has no light left.
+_MODEL_PSF_SIGMAS = 9
+
 # Pixels in the stamp of a component, for the estimate of memory.
 _TYPICAL_STAMP = 1000
+
+
+def model_psf(options: DeblendOptions) -> Array:
+    """A Gaussian sampled at pixel centres: (h, w), float32."""
+    side = 2 * math.ceil(_MODEL_PSF_SIGMAS * options.sigma_pix) + 1
+    return gaussian_psf(options.sigma_pix, (side, side)).astype(np.float32)
 
 
 def _mbytes(cutouts: Sequence[Cutout]) -> float:
@@ -122,7 +131,7 @@ def fit_parents(
     device = torch.device(options.device)
     models: dict[tuple[int, int], ParentModel] = {}
     similar: dict[tuple[int, ...], list[Cutout]] = defaultdict(list)
-    for cutout, failure in make_cutouts(blends, options):
+    for cutout, failure in make_cutouts(blends, options, model_psf(options)):
         parent, scene = cutout.parent, cutout.field.scene
         if failure:
             models[cutout.index] = ParentModel(parent.id, (), failure=failure)

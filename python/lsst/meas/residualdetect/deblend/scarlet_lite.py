@@ -16,10 +16,8 @@
 """The `scarlet_lite` deblender: the stack's own, lsst.scarlet.lite.
 
 Each parent is set up, initialised and fitted with the calls and the settings
-of meas_extensions_scarlet's ScarletDeblendTask, one after another. Two things
-differ: sources start from the coadds, not from deconvolved ones, and the
-model PSF is sampled, not integrated over pixels, so that the models render
-like those of the other deblender.
+of meas_extensions_scarlet's ScarletDeblendTask, one after another. One thing
+differs: sources start from the coadds, not from deconvolved ones.
 """
 
 from __future__ import annotations
@@ -32,35 +30,39 @@ import numpy as np
 from lsst.scarlet import lite
 
 from ..footprint import Parent
-from ..scene import Scene
-from ..scene_model import ParentModel, SourceModel, gaussian_psf
+from ..scene import Array, Scene
+from ..scene_model import ParentModel, SourceModel
 from .batch import Cutout, footprint_mask, make_cutouts
 from .options import DeblendOptions
 
-__all__ = ["fit_parents"]
+__all__ = ["fit_parents", "model_psf"]
 
 # ScarletDeblendConfig's values for what the options leave open.
 _TOLERANCE = 1e-3
 _MIN_ITERATIONS = 5
 _RESIZE_EVERY = 3
 
-# Side of the model PSF, and of the largest morphology that the monotonicity
-# operator knows without growing.
-_MODEL_PSF_SIDE = 15
+# Side of the largest morphology that the monotonicity operator knows without
+# growing.
 _MONOTONIC_SIDE = 101
 
 
-def _observe(cutout: Cutout, sigma_pix: float) -> lite.Observation:
+def model_psf(options: DeblendOptions) -> Array:
+    """A Gaussian integrated over pixels, as the stack's: (h, w), float32."""
+    psf: Array = lite.utils.integrated_circular_gaussian(sigma=options.sigma_pix).astype(np.float32)
+    return psf
+
+
+def _observe(cutout: Cutout, psf: Array) -> lite.Observation:
     scene = cutout.field.scene
     here = (slice(None), *cutout.box)
     origin = tuple(extent.start + first for extent, first in zip(cutout.box, scene.origin, strict=True))
-    model_psf = gaussian_psf(sigma_pix, (_MODEL_PSF_SIDE, _MODEL_PSF_SIDE))
     return lite.Observation(
         images=np.where(cutout.weights > 0, scene.images[here], 0),
         variance=scene.variance[here],
         weights=cutout.weights * footprint_mask(cutout),
         psfs=scene.psfs,
-        model_psf=model_psf[None].astype(np.float32),
+        model_psf=psf[None],
         bands=scene.bands,
         bbox=lite.Box(cutout.shape, origin),
     )
@@ -126,13 +128,13 @@ def fit_parents(
     """
     monotonicity = lite.operators.Monotonicity((_MONOTONIC_SIDE, _MONOTONIC_SIDE))
     models: list[list[ParentModel]] = [[] for _ in blends]
-    for cutout, failure in make_cutouts(blends, options):
+    for cutout, failure in make_cutouts(blends, options, model_psf(options)):
         parent = cutout.parent
         if failure:
             model = ParentModel(parent.id, (), failure=failure)
         else:
             try:
-                model = _fit(parent, _observe(cutout, options.sigma_pix), monotonicity, options)
+                model = _fit(parent, _observe(cutout, model_psf(options)), monotonicity, options)
             # Whatever goes wrong inside is this parent's failure alone.
             except Exception as error:
                 model = ParentModel(parent.id, (), failure=f"{type(error).__name__}: {error}")

@@ -21,14 +21,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...scene import Array, Scene, SceneError
+from ...scene import Scene, SceneError
+from ...scene_model import pad_centered
 
 __all__ = ["stack_bands"]
-
-
-def _pad_psf(psf: Array, shape: tuple[int, int]) -> Array:
-    """Zeros around a PSF; both shapes are odd, so the centre stays one."""
-    return np.pad(psf, [((size - own) // 2,) * 2 for size, own in zip(shape, psf.shape, strict=True)])
 
 
 def stack_bands(coadds: Sequence[Scene]) -> Scene:
@@ -60,7 +56,7 @@ def stack_bands(coadds: Sequence[Scene]) -> Scene:
     return Scene(
         images=np.concatenate([coadd.images for coadd in coadds]),
         variance=np.concatenate([coadd.variance for coadd in coadds]),
-        psfs=np.stack([_pad_psf(coadd.psfs[0], psf_shape) for coadd in coadds]),
+        psfs=np.stack([pad_centered(coadd.psfs[0], psf_shape) for coadd in coadds]),
         bands=tuple(coadd.bands[0] for coadd in coadds),
         mask=np.concatenate([coadd.mask for coadd in coadds]),
         name=first.name,

@@ -40,7 +40,6 @@ def write_model(path: Path, model: SceneModel) -> None:
         Models of a patch.
     """
     psf = fits.ImageHDU(model.psfs, name="PSF")
-    psf.header["SIGMA"] = (float(model.sigma_pix), "[pix] sigma of the Gaussian model PSF")
     for index, band in enumerate(model.bands):
         psf.header[f"BAND{index}"] = band
     owners = [parent.parent_id for parent in model for _ in parent.sources]
@@ -52,6 +51,7 @@ def write_model(path: Path, model: SceneModel) -> None:
         [
             fits.PrimaryHDU(),
             psf,
+            fits.ImageHDU(model.model_psf, name="MODEL_PSF"),
             table(
                 "PARENTS",
                 {
@@ -106,7 +106,7 @@ def read_model(path: Path) -> SceneModel:
         return SceneModel(
             bands=tuple(header[f"BAND{index}"] for index in range(len(psfs))),
             psfs=psfs,
-            sigma_pix=float(header["SIGMA"]),
+            model_psf=native(hdus["MODEL_PSF"].data, np.float32),
             parents=tuple(
                 ParentModel(
                     parent_id=int(row["id"]),
