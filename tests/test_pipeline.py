@@ -21,6 +21,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -289,8 +290,9 @@ def test_a_bad_option_is_named(tiny, option, words):
     assert words in _failure(done)
 
 
-def test_a_data_model_that_cannot_be_used_says_which_can():
-    with pytest.raises(DataModelError, match="'afw' cannot be used in this version; .* one of: array"):
+@pytest.mark.skipif(find_spec("lsst.afw") is not None, reason="the stack is here")
+def test_a_data_model_that_cannot_be_used_says_what_is_missing():
+    with pytest.raises(DataModelError, match=r"'afw' cannot be used here: No module named 'lsst\.afw'"):
         ResidualDetectionTask()
 
 

@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -118,6 +118,7 @@ def add_candidates(
     iteration: int = 1,
     min_score: float = float("-inf"),
     min_distance_pix: float = 0.0,
+    left_alone: Collection[int] = (),
 ) -> Detections:
     """Append candidates to a detection catalogue as peaks.
 
@@ -141,6 +142,9 @@ def add_candidates(
         Candidates of a lower score are dropped.
     min_distance_pix : `float`, optional
         Candidates nearer than this to a peak, old or just added, are dropped.
+    left_alone : `~collections.abc.Collection` [`int`], optional
+        Ids of parents that stay as they are: candidates centred on their
+        footprints are dropped.
 
     Returns
     -------
@@ -155,18 +159,22 @@ def add_candidates(
     next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
     next_parent = max((parent.id for parent in parents), default=0) + 1
     usable = [c for c in candidates if c.score >= min_score and _is_inside(c, scene)]
+    closed = {label for label, parent in enumerate(parents, start=1) if parent.id in left_alone}
     for candidate in _apart(usable, detections.peaks, min_distance_pix):
         y, x = round(candidate.y) - scene.origin[0], round(candidate.x) - scene.origin[1]
+        label = int(labels[y, x])
+        if label in closed:
+            continue
         peak = Peak(next_peak, candidate.y, candidate.x, candidate.bands, iteration, candidate.score)
         next_peak += 1
 
         box = _box_inside(candidate.footprint, (y, x), scene)
         mask = candidate.footprint.to_mask(_moved(box, scene.origin))
         mask[y - box[0].start, x - box[1].start] = True
-        label = int(labels[y, x])
         if not label:
             overlapped = Counter(labels[box][mask].tolist())
-            overlapped.pop(0, None)
+            for other in closed.intersection(overlapped) | {0}:
+                overlapped.pop(other, None)
             label = overlapped.most_common(1)[0][0] if overlapped else 0
         if label:
             parents[label - 1] = replace(parents[label - 1], peaks=(*parents[label - 1].peaks, peak))

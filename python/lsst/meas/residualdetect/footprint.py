@@ -139,11 +139,24 @@ class Parent:
 
     Footprints of one catalogue do not overlap. New peaks come after old
     ones, which keep their order and ids.
+
+    Parameters
+    ----------
+    id : `int`
+        Unique in its catalogue.
+    footprint : `Footprint`
+        Pixels.
+    peaks : `tuple` [`Peak`]
+        Sources in it.
+    is_sky : `bool`
+        Whether it is a sky object: a place without a source, measured to
+        know the background (``merge_peak_sky`` in the stack).
     """
 
     id: int
     footprint: Footprint
     peaks: tuple[Peak, ...]
+    is_sky: bool = False
 
 
 @dataclass(frozen=True)

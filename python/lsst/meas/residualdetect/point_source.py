@@ -20,9 +20,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import fftconvolve
 
-from .scene import Array
+from .scene import Array, Positions, Scene
 
-__all__ = ["point_source_sums", "significance"]
+__all__ = ["point_source_snr", "point_source_sums", "significance"]
 
 
 def point_source_sums(image: Array, weights: Array, psf: Array) -> tuple[Array, Array]:
@@ -66,3 +66,41 @@ def point_source_sums(image: Array, weights: Array, psf: Array) -> tuple[Array, 
 def significance(signal: Array, norm: Array) -> Array:
     """Signal-to-noise ratio from the two sums, 0 where ``norm`` is 0."""
     return np.divide(signal, np.sqrt(norm), out=np.zeros_like(signal), where=norm > 0)
+
+
+def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) -> Array:
+    """Signal-to-noise ratio of point sources at given places, band by band.
+
+    The same as `significance` of `point_source_sums` at the nearest pixels,
+    worked out there alone.
+
+    Parameters
+    ----------
+    images : `numpy.ndarray`, (band, y, x), float32
+        Pixels, such as a residual.
+    scene : `Scene`
+        Gives noise, bad pixels and PSFs.
+    y, x : `numpy.ndarray`, (n,)
+        Patch coordinates.
+
+    Returns
+    -------
+    snr : `numpy.ndarray`, (n, band), float32
+        0 where the PSF sees no good pixel.
+    """
+    snr = np.zeros((len(y), len(scene.bands)), np.float32)
+    rows, columns = np.rint(y).astype(int) - scene.origin[0], np.rint(x).astype(int) - scene.origin[1]
+    height, width = scene.psfs.shape[1:]
+    for place, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+        top, left = row - height // 2, column - width // 2
+        box = (slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0)))
+        weights = scene.weights(box=box)
+        psfs = scene.psfs[
+            :,
+            box[0].start - top : box[0].start - top + weights.shape[1],
+            box[1].start - left : box[1].start - left + weights.shape[2],
+        ]
+        signal = (weights * psfs * images[:, *box]).sum(axis=(1, 2))
+        norm = (weights * psfs**2).sum(axis=(1, 2))
+        snr[place] = significance(signal, norm)
+    return snr

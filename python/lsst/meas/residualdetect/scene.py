@@ -17,7 +17,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ import numpy.typing as npt
 __all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "Scene", "SceneError", "check_psfs"]
 
 Array = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.float64]
 
 # The bits that lsst.afw gives its mask planes unless told otherwise.
 MASK_PLANES: Mapping[str, int] = {
@@ -113,6 +115,9 @@ class Scene:
         Side of a pixel; LSST's 0.2 arcsec if absent.
     mask_planes : `~collections.abc.Mapping` [`str`, `int`], optional
         Bit number of each named mask plane; lsst.afw's defaults if absent.
+    sky_position : `~collections.abc.Callable`, optional
+        Takes arrays y, x of patch coordinates and returns right ascension
+        and declination in degrees; unknown if absent.
 
     Raises
     ------
@@ -130,6 +135,7 @@ class Scene:
     origin: tuple[int, int] = (0, 0)
     pixel_scale_arcsec: float = 0.2
     mask_planes: Mapping[str, int] = field(default_factory=lambda: dict(MASK_PLANES))
+    sky_position: Callable[[Positions, Positions], tuple[Positions, Positions]] | None = None
 
     def __post_init__(self) -> None:
         images = np.array(self.images, dtype=np.float32)
@@ -214,6 +220,24 @@ class Scene:
             if plane in self.mask_planes:
                 bits |= 1 << self.mask_planes[plane]
         return (self.mask[:, *box] & np.int32(bits)) != 0
+
+    def with_bad(self, bad: npt.NDArray[np.bool_]) -> Scene:
+        """The same pixels with another mask: what has no data, and what the
+        caller says is bad.
+
+        Parameters
+        ----------
+        bad : `numpy.ndarray`, (band, y, x), bool
+            Pixels to mark as ``BAD``.
+        """
+        no_data = self.mask & np.int32(1 << self.mask_planes["NO_DATA"]) != 0
+        planes = {name: MASK_PLANES[name] for name in ("NO_DATA", "BAD")}
+        mask = no_data * np.int32(1 << planes["NO_DATA"]) | bad * np.int32(1 << planes["BAD"])
+        # Not by replace(), which would copy all pixels.
+        other = copy.copy(self)
+        object.__setattr__(other, "mask", mask)
+        object.__setattr__(other, "mask_planes", planes)
+        return other
 
     def weights(
         self, planes: Sequence[str] = DEFAULT_BAD_PLANES, box: tuple[slice, slice] = _EVERYWHERE

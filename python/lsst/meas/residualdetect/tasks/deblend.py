@@ -24,14 +24,15 @@ from astropy.table import Table
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ChoiceField, Field, ListField, RangeField
+from lsst.pex.config import Field, ListField
 
 from ..data_models import load_data_model
-from ..deblend import DeblendOptions, check_engine, deblend, engine_names
+from ..deblend import check_engine, deblend
 from ..footprint import Detections
 from ..redeblend import changed_parents, redeblend
-from ..scene import DEFAULT_BAD_PLANES, Scene
+from ..scene import Scene
 from ..scene_model import SceneModel
+from .deblend_options import DeblendOptionsConfig
 from .patch import PATCH_DIMENSIONS, read_scene
 
 __all__ = ["DeblendConfig", "DeblendConnections", "DeblendTask"]
@@ -94,102 +95,16 @@ class DeblendConnections(
             del self.old_models
 
 
-class DeblendConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DeblendConnections):
+class DeblendConfig(
+    DeblendOptionsConfig, pipe_base.PipelineTaskConfig, pipelineConnections=DeblendConnections
+):
     """Options of `DeblendTask`."""
 
-    engine = ChoiceField[str](
-        doc="Which deblender.",
-        default="factorized",
-        allowed={name: name for name in engine_names()},
-    )
     reuse_models = Field[bool](
         doc="Keep the former models of parents that gained no peak, and fit only the others?",
         default=False,
     )
     bands = ListField[str](doc="Bands to deblend; all there are if empty.", default=[])
-    sigma_pix = RangeField(
-        dtype=float,
-        doc="Standard deviation of the Gaussian model PSF. Pixels.",
-        default=DeblendOptions.sigma_pix,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    max_iterations = RangeField(
-        dtype=int,
-        doc="Iterations after which a parent is given up as not converged.",
-        default=DeblendOptions.max_iterations,
-        min=1,
-    )
-    tolerance = RangeField(
-        dtype=float,
-        doc="A parent is done when an iteration lowers its chi-square by less than this fraction; "
-        "if absent, what suits the engine: 0.003 for factorized, 0.001 for scarlet_lite.",
-        default=None,
-        optional=True,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    point_snr = RangeField(
-        dtype=float,
-        doc="Sources fainter than this signal-to-noise ratio start as a point (factorized).",
-        default=DeblendOptions.point_snr,
-        min=0.0,
-    )
-    min_snr = RangeField(
-        dtype=float,
-        doc="Signal-to-noise ratio of a component: sources above twice this may have two.",
-        default=DeblendOptions.min_snr,
-        min=0.0,
-    )
-    max_components = RangeField(
-        dtype=int,
-        doc="1, or 2 to give bright sources a bulge and a disk.",
-        default=DeblendOptions.max_components,
-        min=1,
-        max=2,
-        inclusiveMax=True,
-    )
-    background_threshold = RangeField(
-        dtype=float,
-        doc="Surface brightness, in standard deviations of the noise of a pixel, below which a source "
-        "ends: it has no light where it is fainter in all bands. A lower one lets sources take up "
-        "undetected neighbours.",
-        default=DeblendOptions.background_threshold,
-        min=0.0,
-    )
-    max_radius_pix = RangeField(
-        dtype=int,
-        doc="Greatest distance from its peak, along either axis, at which a source may have light. Pixels.",
-        default=DeblendOptions.max_radius_pix,
-        min=1,
-    )
-    batch_mbytes = RangeField(
-        dtype=float,
-        doc="Working memory of a batch of parents; a larger parent is fitted alone. MB.",
-        default=DeblendOptions.batch_mbytes,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    device = Field[str](doc="Where to compute: cpu, cuda or cuda:N.", default=DeblendOptions.device)
-    bad_mask_planes = ListField[str](
-        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
-    )
-
-    def options(self) -> DeblendOptions:
-        """The same as the core's options."""
-        return DeblendOptions(
-            sigma_pix=self.sigma_pix,
-            max_iterations=self.max_iterations,
-            tolerance=self.tolerance,
-            point_snr=self.point_snr,
-            min_snr=self.min_snr,
-            max_components=self.max_components,
-            background_threshold=self.background_threshold,
-            max_radius_pix=self.max_radius_pix,
-            batch_mbytes=self.batch_mbytes,
-            device=self.device,
-            bad_planes=tuple(self.bad_mask_planes),
-        )
 
 
 class DeblendTask(pipe_base.PipelineTask):

@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lsst.pipe.base import NoWorkFound, QuantumContext
@@ -25,7 +25,7 @@ from lsst.pipe.base import NoWorkFound, QuantumContext
 from ..data_models import DataModel
 from ..scene import Scene, SceneError
 
-__all__ = ["BAND_ORDER", "PATCH_DIMENSIONS", "read_scene"]
+__all__ = ["BAND_ORDER", "PATCH_DIMENSIONS", "read_coadds", "read_scene", "wavelength_order"]
 
 PATCH_DIMENSIONS = ("skymap", "tract", "patch")
 
@@ -33,9 +33,29 @@ PATCH_DIMENSIONS = ("skymap", "tract", "patch")
 BAND_ORDER = "ugrizy"
 
 
-def _wavelength_order(band: str) -> tuple[int, str]:
+def wavelength_order(band: str) -> tuple[int, str]:
+    """Key to sort bands by."""
     place = BAND_ORDER.find(band)
     return (place if place >= 0 else len(BAND_ORDER), band)
+
+
+def read_coadds(
+    butler_qc: QuantumContext,
+    coadd_refs: Sequence[Any],
+    data_model: DataModel,
+    bands: Sequence[str],
+    background_refs: Sequence[Any] = (),
+) -> Iterator[Any]:
+    """Coadds of some bands, each read when it is asked for, with
+    `read_scene`'s parameters; those in cells stitched.
+    """
+    coadds = {ref.dataId["band"]: ref for ref in coadd_refs}
+    backgrounds = {ref.dataId["band"]: ref for ref in background_refs}
+    for band in bands:
+        coadd = butler_qc.get(coadds[band])
+        if backgrounds:
+            coadd = data_model.stitch(coadd, butler_qc.get(backgrounds[band]))
+        yield coadd
 
 
 def read_scene(
@@ -45,6 +65,8 @@ def read_scene(
     *,
     bands: Sequence[str] = (),
     bad_planes: Sequence[str],
+    background_refs: Sequence[Any] = (),
+    catalogue: Any = None,
 ) -> Scene:
     """Read the coadds of a quantum as a scene.
 
@@ -61,6 +83,10 @@ def read_scene(
         wavelength, if empty.
     bad_planes : `~collections.abc.Sequence` [`str`]
         Mask planes whose pixels cannot be used.
+    background_refs : `~collections.abc.Sequence`, optional
+        References to the coadds' backgrounds, if the coadds are in cells.
+    catalogue : optional
+        The Butler's detection catalogue; see `DataModel.scene`.
 
     Returns
     -------
@@ -77,12 +103,13 @@ def read_scene(
     """
     data_id = butler_qc.quantum.dataId
     by_band = {ref.dataId["band"]: ref for ref in coadd_refs}
-    wanted = list(bands) or sorted(by_band, key=_wavelength_order)
+    wanted = list(bands) or sorted(by_band, key=wavelength_order)
     missing = [band for band in wanted if band not in by_band]
     if missing:
         raise SceneError(f"{data_id}: no coadd in {missing}; there are {sorted(by_band)}")
     try:
-        scene = data_model.scene([butler_qc.get(by_band[band]) for band in wanted], wanted)
+        coadds = read_coadds(butler_qc, coadd_refs, data_model, wanted, background_refs)
+        scene = data_model.scene(coadds, wanted, catalogue)
     except ValueError as error:
         raise SceneError(f"{data_id}: {error}") from error
     if scene.bad(bad_planes).all():

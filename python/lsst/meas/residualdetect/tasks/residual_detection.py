@@ -13,122 +13,58 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""The task the package is for: peaks that the deblender was not told of."""
+
+"""Residual detection, as a task of either world."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections import Counter
 from typing import Any
 
-from astropy.table import Table
-
 import lsst.pipe.base as pipe_base
-import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 
-from ..candidates import DEFAULT_MIN_DISTANCE_PIX, Candidate, add_candidates
-from ..data_models import STORAGE_CLASSES, load_data_model
-from ..detectors import DEFAULT_DETECTOR, detector_names, load_detector
+from ..candidate_table import candidate_table
+from ..candidates import add_candidates
+from ..data_models import load_data_model
+from ..deblend import check_engine
+from ..detectors import load_detector
 from ..footprint import Detections
-from ..model_package import DEFAULT_MODEL
-from ..scene import DEFAULT_BAD_PLANES, Scene
+from ..scene import Scene
 from ..scene_model import SceneModel
-from .patch import PATCH_DIMENSIONS, read_scene
+from ..unmodelled import SKY_OBJECT, Unmodelled, model_singles
+from .patch import read_coadds, read_scene, wavelength_order
+from .residual_detection_config import ResidualDetectionConfig, ResidualDetectionConnections
 
-__all__ = ["ResidualDetectionConfig", "ResidualDetectionConnections", "ResidualDetectionTask"]
+__all__ = [
+    "NoUsableModelError",
+    "ResidualDetectionConfig",
+    "ResidualDetectionConnections",
+    "ResidualDetectionTask",
+]
+
+# Different reasons to log; the metadata counts all.
+_MAX_REASONS = 10
 
 
-class ResidualDetectionConnections(
-    pipe_base.PipelineTaskConnections,
-    dimensions=PATCH_DIMENSIONS,
-    defaultTemplates={"before": "", "after": "_residual"},
-):
-    """Inputs and outputs of `ResidualDetectionTask`.
+class NoUsableModelError(pipe_base.AlgorithmError):
+    """No source of a patch has a model, so that there is no residual.
 
-    ``before`` and ``after`` are suffixes of data set names; the k-th
-    iteration reads what the one before it wrote.
+    Parameters
+    ----------
+    n_parents : `int`
+        Parents that are no sky objects.
+    why : `str`
+        The most frequent reason.
     """
 
-    coadds = cT.Input(
-        doc="Coadds in all bands.",
-        name="deep_coadd",
-        storageClass="ExposureF",
-        dimensions=(*PATCH_DIMENSIONS, "band"),
-        multiple=True,
-    )
-    detections = cT.Input(
-        doc="Merged detection catalogue that was deblended.",
-        name="object_detection_merged{before}",
-        storageClass="SourceCatalog",
-        dimensions=PATCH_DIMENSIONS,
-    )
-    models = cT.Input(
-        doc="Scarlet models of its sources.",
-        name="object_scarlet_models{before}",
-        storageClass="LsstScarletModelData",
-        dimensions=PATCH_DIMENSIONS,
-    )
-    new_detections = cT.Output(
-        doc="The catalogue with the new peaks appended and footprints grown.",
-        name="object_detection_merged{after}",
-        storageClass="SourceCatalog",
-        dimensions=PATCH_DIMENSIONS,
-    )
-    candidates = cT.Output(
-        doc="Every candidate of the detector, those below the threshold too.",
-        name="object_candidates{after}",
-        storageClass="ArrowAstropy",
-        dimensions=PATCH_DIMENSIONS,
-    )
+    def __init__(self, n_parents: int, why: str) -> None:
+        super().__init__(f"none of {n_parents} parents has a model; most often: {why}")
+        self._metadata = {"n_parents": n_parents, "why": why}
 
-    def __init__(self, *, config: ResidualDetectionConfig) -> None:
-        super().__init__(config=config)
-        for name, storage_class in STORAGE_CLASSES[config.data_model].items():
-            connection = getattr(self, name)
-            setattr(self, name, dataclasses.replace(connection, storageClass=storage_class))
-
-
-class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ResidualDetectionConnections):
-    """Options of `ResidualDetectionTask`."""
-
-    data_model = ChoiceField[str](
-        doc="What the Butler holds.",
-        default="afw",
-        allowed={
-            "afw": "lsst.afw exposures and catalogues, lsst.meas.extensions.scarlet models (the stack).",
-            "array": "The package's own types (the embedded repository).",
-        },
-    )
-    bands = ListField[str](
-        doc="Bands to look at; all that the models have if empty.",
-        default=[],
-    )
-    detector = ChoiceField[str](
-        doc="How to look for sources that the model lacks.",
-        default=DEFAULT_DETECTOR,
-        allowed={name: name for name in detector_names()},
-    )
-    model = Field[str](
-        doc="Model package of a detector that runs a network: a folder, or a name under models/.",
-        default=DEFAULT_MODEL,
-    )
-    score_threshold = RangeField(
-        dtype=float,
-        doc="Score from which a candidate becomes a peak; the detector's own if not set.",
-        default=None,
-        optional=True,
-        min=0.0,
-    )
-    min_distance_pix = RangeField(
-        dtype=float,
-        doc="Candidates nearer than this to a peak are taken for a flaw of that peak's model. Pixels.",
-        default=DEFAULT_MIN_DISTANCE_PIX,
-        min=0.0,
-    )
-    bad_mask_planes = ListField[str](
-        doc="Mask planes whose pixels are left out.",
-        default=list(DEFAULT_BAD_PLANES),
-    )
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The parameters."""
+        return self._metadata
 
 
 class ResidualDetectionTask(pipe_base.PipelineTask):
@@ -142,10 +78,13 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
     _DefaultName = "residualDetection"
     config: ResidualDetectionConfig
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.data_model = load_data_model(self.config.data_model)
+    def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: N803
+        super().__init__(initInputs=initInputs, **kwargs)
+        self.data_model = load_data_model(self.config.data_model, initInputs, self.config.pseudo_columns)
+        for name, dataset in self.data_model.init_outputs.items():
+            setattr(self, name, dataset)
         self.detector = load_detector(self.config.detector, self.config.model)
+        check_engine(self.config.singles.engine)
 
     def runQuantum(  # noqa: N802
         self,
@@ -156,25 +95,45 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         """Read a patch, find sources, write the results."""
         data_id = butlerQC.quantum.dataId
         catalogue = butlerQC.get(inputRefs.detections)
-        detections = self.data_model.detections(catalogue)
-        if not len(detections):
+        if not len(catalogue):
             raise pipe_base.NoWorkFound(f"{data_id}: the detection catalogue is empty")
-        model = self.data_model.model(butlerQC.get(inputRefs.models))
+        try:
+            detections = self.data_model.detections(catalogue)
+            model = self.data_model.model(butlerQC.get(inputRefs.models), catalogue)
+        except ValueError as error:
+            raise type(error)(f"{data_id}: {error}") from error
+        cells = self.config.use_cell_coadds
+        coadds = inputRefs.coadds_cell if cells else inputRefs.coadds
+        backgrounds = inputRefs.backgrounds if cells else ()
         scene = read_scene(
             butlerQC,
-            inputRefs.coadds,
+            coadds,
             self.data_model,
-            bands=self.config.bands or model.bands,
+            bands=self.config.bands or sorted(model.bands, key=wavelength_order),
             bad_planes=self.config.bad_mask_planes,
+            background_refs=backgrounds,
+            catalogue=catalogue,
         )
-        result = self.run(scene, detections, model)
-        butlerQC.put(
-            pipe_base.Struct(
-                new_detections=self.data_model.catalogue(result.detections, catalogue),
-                candidates=result.candidates,
-            ),
-            outputRefs,
-        )
+        try:
+            result = self.run(scene, detections, model)
+        except pipe_base.AlgorithmError as error:
+            unchanged = self.data_model.catalogue(detections, catalogue)
+            annotated = pipe_base.AnnotatedPartialOutputsError.annotate(error, self, log=self.log)
+            butlerQC.put(unchanged, outputRefs.new_detections)
+            raise annotated from error
+        butlerQC.put(self.data_model.catalogue(result.detections, catalogue), outputRefs.new_detections)
+        butlerQC.put(result.candidates, outputRefs.candidates)
+        if self.config.write_images:
+            # Read anew, so that only one band need be in memory with its type.
+            pixels = {
+                "model_images": result.model_image,
+                "residual_images": scene.images - result.model_image,
+            }
+            originals = read_coadds(butlerQC, coadds, self.data_model, scene.bands, backgrounds)
+            for index, (band, coadd) in enumerate(zip(scene.bands, originals, strict=True)):
+                for name, images in pixels.items():
+                    (ref,) = (ref for ref in getattr(outputRefs, name) if ref.dataId["band"] == band)
+                    butlerQC.put(self.data_model.image(images[index], scene, coadd), ref)
 
     def run(self, scene: Scene, detections: Detections, model: SceneModel) -> pipe_base.Struct:
         """Find sources that the model lacks.
@@ -186,39 +145,50 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         detections : `Detections`
             The catalogue that was deblended.
         model : `SceneModel`
-            Its deblended sources.
+            Its deblended sources. Parents of one peak that it lacks are
+            modelled here; others that it lacks are left alone.
 
         Returns
         -------
         result : `lsst.pipe.base.Struct`
-            ``detections`` (`Detections`), the catalogue with new peaks, and
-            ``candidates`` (`astropy.table.Table`), a row for each candidate:
-            ``y``, ``x`` (patch pixels), ``score``, ``area`` (pixels),
-            ``peak`` (id, 0 if it became none), ``parent`` (id, 0 likewise).
+            ``detections`` (`Detections`), the catalogue with new peaks;
+            ``candidates`` (`astropy.table.Table`), see `candidate_table`;
+            and ``model_image`` (`numpy.ndarray`, (band, y, x), float32).
+
+        Raises
+        ------
+        NoUsableModelError
+            Raised if there are sources, but no model of any.
         """
+        unmodelled = model_singles(
+            scene, detections, model, self.config.singles.options(), engine=self.config.singles.engine
+        )
+        self._report(scene, detections, unmodelled)
+        model_image = model.select_bands(scene.bands).image(scene) + unmodelled.singles.image(scene)
+        bad = scene.bad(self.config.bad_mask_planes) | unmodelled.hidden(detections, scene)
+        candidates = self.detector.detect(scene.with_bad(bad), model_image, detections.peaks)
+
         threshold = self.config.score_threshold
         if threshold is None:
             threshold = self.detector.default_threshold
-        candidates = self.detector.detect(
-            scene, model.select_bands(scene.bands).image(scene), detections.peaks
-        )
         iteration = 1 + max((peak.iteration for peak in detections.peaks), default=0)
-        result = add_candidates(
+        found = add_candidates(
             detections,
             candidates,
             scene,
             iteration=iteration,
             min_score=threshold,
             min_distance_pix=self.config.min_distance_pix,
+            left_alone=unmodelled.left_alone,
         )
-        n_new = len(result.peaks) - len(detections.peaks)
-        changed = sum(any(peak.iteration == iteration for peak in parent.peaks) for parent in result)
+        n_new = len(found.peaks) - len(detections.peaks)
+        changed = sum(any(peak.iteration == iteration for peak in parent.peaks) for parent in found)
         self.metadata["n_candidates"] = len(candidates)
         self.metadata["n_new_peaks"] = n_new
         self.metadata["n_changed_parents"] = changed
         self.log.info(
-            "%s: %d of %d candidates of %s reach %g; without those near a known peak "
-            "%d new peaks in %d of %d parents",
+            "%s: %d of %d candidates of %s reach %g; without those near a known peak or in parents left "
+            "alone %d new peaks in %d of %d parents",
             scene.name,
             sum(candidate.score >= threshold for candidate in candidates),
             len(candidates),
@@ -226,23 +196,24 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             threshold,
             n_new,
             changed,
-            len(result),
+            len(found),
         )
-        return pipe_base.Struct(detections=result, candidates=_candidate_table(candidates, result, iteration))
+        return pipe_base.Struct(
+            detections=found,
+            candidates=candidate_table(candidates, found, scene, scene.images - model_image, iteration),
+            model_image=model_image,
+        )
 
-
-def _candidate_table(candidates: list[Candidate], detections: Detections, iteration: int) -> Table:
-    """All candidates, surest first, with the peaks they became."""
-    became = {
-        (peak.y, peak.x): (peak.id, parent.id)
-        for parent in detections
-        for peak in parent.peaks
-        if peak.iteration == iteration
-    }
-    rows = [
-        (c.y, c.x, c.score, c.footprint.area, *became.get((c.y, c.x), (0, 0)))
-        for c in sorted(candidates, key=lambda candidate: -candidate.score)
-    ]
-    names = ("y", "x", "score", "area", "peak", "parent")
-    dtypes = (float, float, float, int, int, int)
-    return Table(rows=rows or None, names=names, dtype=dtypes)
+    def _report(self, scene: Scene, detections: Detections, unmodelled: Unmodelled) -> None:
+        """Count what has no model, and refuse a patch where nothing has."""
+        reasons = Counter(unmodelled.left_alone.values())
+        n_sky = reasons.pop(SKY_OBJECT, 0)
+        n_left_alone = sum(reasons.values())
+        self.metadata["n_parents"] = len(detections)
+        self.metadata["n_sky"] = n_sky
+        self.metadata["n_left_alone"] = n_left_alone
+        self.metadata["n_singles"] = sum(not fit.failure for fit in unmodelled.singles)
+        for reason, count in reasons.most_common(_MAX_REASONS):
+            self.log.warning("%s: %d parents left alone: %s", scene.name, count, reason)
+        if n_left_alone and n_left_alone == len(detections) - n_sky:
+            raise NoUsableModelError(n_left_alone, reasons.most_common(1)[0][0])

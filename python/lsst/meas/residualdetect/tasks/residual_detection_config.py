@@ -1,0 +1,216 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""What residual detection reads, writes and lets a user choose."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import lsst.pipe.base as pipe_base
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ChoiceField, ConfigField, Field, FieldValidationError, ListField, RangeField
+
+from ..candidates import DEFAULT_MIN_DISTANCE_PIX
+from ..data_models import STORAGE_CLASSES
+from ..detectors import DEFAULT_DETECTOR, detector_names
+from ..model_package import DEFAULT_MODEL
+from ..scene import DEFAULT_BAD_PLANES
+from .deblend_options import DeblendOptionsConfig
+from .patch import PATCH_DIMENSIONS
+
+__all__ = ["ResidualDetectionConfig", "ResidualDetectionConnections"]
+
+_BAND_DIMENSIONS = (*PATCH_DIMENSIONS, "band")
+
+
+class ResidualDetectionConnections(
+    pipe_base.PipelineTaskConnections,
+    dimensions=PATCH_DIMENSIONS,
+    defaultTemplates={"before": "", "after": "_residual"},
+):
+    """Inputs and outputs of `ResidualDetectionTask`.
+
+    ``before`` and ``after`` are suffixes of data set names; the k-th
+    iteration reads what the one before it wrote.
+    """
+
+    input_schema = cT.InitInput(
+        doc="Schema of the merged detection catalogue.",
+        name="object_detection_merged{before}_schema",
+        storageClass="SourceCatalog",
+    )
+    peak_schema = cT.InitInput(
+        doc="Schema of its peaks.",
+        name="object_detection_peak{before}_schema",
+        storageClass="PeakCatalog",
+    )
+    coadds = cT.Input(
+        doc="Coadds in all bands.",
+        name="deep_coadd",
+        storageClass="ExposureF",
+        dimensions=_BAND_DIMENSIONS,
+        multiple=True,
+    )
+    coadds_cell = cT.Input(
+        doc="Coadds in cells, in place of the others.",
+        name="deep_coadd_cell_predetection",
+        storageClass="MultipleCellCoadd",
+        dimensions=_BAND_DIMENSIONS,
+        multiple=True,
+    )
+    backgrounds = cT.Input(
+        doc="Backgrounds to subtract from coadds in cells.",
+        name="deep_coadd_background",
+        storageClass="Background",
+        dimensions=_BAND_DIMENSIONS,
+        multiple=True,
+    )
+    detections = cT.Input(
+        doc="Merged detection catalogue that was deblended.",
+        name="object_detection_merged{before}",
+        storageClass="SourceCatalog",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    models = cT.Input(
+        doc="Scarlet models of its sources.",
+        name="object_scarlet_models{before}",
+        storageClass="LsstScarletModelData",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    output_schema = cT.InitOutput(
+        doc="Schema of the catalogue written.",
+        name="object_detection_merged{after}_schema",
+        storageClass="SourceCatalog",
+    )
+    output_peak_schema = cT.InitOutput(
+        doc="Schema of its peaks, with merge_peak_residual.",
+        name="object_detection_peak{after}_schema",
+        storageClass="PeakCatalog",
+    )
+    new_detections = cT.Output(
+        doc="The catalogue with the new peaks appended and footprints grown.",
+        name="object_detection_merged{after}",
+        storageClass="SourceCatalog",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    candidates = cT.Output(
+        doc="Every candidate of the detector, those below the threshold too.",
+        name="object_candidates{after}",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    model_images = cT.Output(
+        doc="Models of all sources, convolved to each band's PSF.",
+        name="deep_coadd_model{before}",
+        storageClass="ExposureF",
+        dimensions=_BAND_DIMENSIONS,
+        multiple=True,
+    )
+    residual_images = cT.Output(
+        doc="Coadds minus models.",
+        name="deep_coadd_residual{before}",
+        storageClass="ExposureF",
+        dimensions=_BAND_DIMENSIONS,
+        multiple=True,
+    )
+
+    def __init__(self, *, config: ResidualDetectionConfig) -> None:
+        super().__init__(config=config)
+        if config.data_model == "array":
+            for name in ("input_schema", "peak_schema", "output_schema", "output_peak_schema"):
+                delattr(self, name)
+        for name in ("coadds",) if config.use_cell_coadds else ("coadds_cell", "backgrounds"):
+            delattr(self, name)
+        if not config.write_images:
+            del self.model_images
+            del self.residual_images
+        for name, storage_class in STORAGE_CLASSES[config.data_model].items():
+            connection = getattr(self, name, None)
+            if connection is not None:
+                setattr(self, name, dataclasses.replace(connection, storageClass=storage_class))
+
+
+class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ResidualDetectionConnections):
+    """Options of `ResidualDetectionTask`."""
+
+    data_model = ChoiceField[str](
+        doc="What the Butler holds.",
+        default="afw",
+        allowed={
+            "afw": "lsst.afw exposures and catalogues, lsst.meas.extensions.scarlet models (the stack).",
+            "array": "The package's own types (the embedded repository).",
+        },
+    )
+    use_cell_coadds = Field[bool](
+        doc="Read coadds in cells, stitch them and subtract their backgrounds?",
+        default=False,
+    )
+    bands = ListField[str](
+        doc="Bands to look at; all that the models have if empty.",
+        default=[],
+    )
+    detector = ChoiceField[str](
+        doc="How to look for sources that the model lacks.",
+        default=DEFAULT_DETECTOR,
+        allowed={name: name for name in detector_names()},
+    )
+    model = Field[str](
+        doc="Model package of a detector that runs a network: a folder, or a name under models/.",
+        default=DEFAULT_MODEL,
+    )
+    score_threshold = RangeField(
+        dtype=float,
+        doc="Score from which a candidate becomes a peak; the detector's own if not set.",
+        default=None,
+        optional=True,
+        min=0.0,
+    )
+    min_distance_pix = RangeField(
+        dtype=float,
+        doc="Candidates nearer than this to a peak are taken for a flaw of that peak's model. Pixels.",
+        default=DEFAULT_MIN_DISTANCE_PIX,
+        min=0.0,
+    )
+    bad_mask_planes = ListField[str](
+        doc="Mask planes whose pixels are left out.",
+        default=list(DEFAULT_BAD_PLANES),
+    )
+    singles = ConfigField[DeblendOptionsConfig](
+        doc="How to model parents with a single peak, which the stack's deblender passes over.",
+    )
+    pseudo_columns = ListField[str](
+        doc="Flags that mark sky objects, which are left alone, as in the stack's deblender.",
+        default=["merge_peak_sky", "sky_source"],
+    )
+    write_images = Field[bool](
+        doc="Write the model and the residual of each band?",
+        default=False,
+    )
+
+    def validate(self) -> None:
+        """Refuse what cannot go together."""
+        super().validate()
+        if self.use_cell_coadds and self.data_model != "afw":
+            raise FieldValidationError(
+                type(self).use_cell_coadds, self, f"data model {self.data_model!r} has no coadds in cells"
+            )
+        if len(set(self.bands)) != len(self.bands):
+            raise FieldValidationError(type(self).bands, self, f"{list(self.bands)} names a band twice")
+        if self.connections.before == self.connections.after:
+            raise FieldValidationError(
+                type(self).connections, self, f"before and after are both {self.connections.after!r}"
+            )
