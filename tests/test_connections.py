@@ -111,7 +111,9 @@ def test_a_quantum_can_be_made(tmp_path, data_model):
     for name in {*connections.inputs, *connections.outputs} - {"coadds"}:
         connection = getattr(connections, name)
         butler.registry.registerDatasetType(
-            DatasetType(connection.name, connection.dimensions, connection.storageClass, butler.dimensions)
+            DatasetType(
+                connection.name, connection.dimensions, connection.storageClass, universe=butler.dimensions
+            )
         )
     butler = butler.clone(run="made")
     patch = {"skymap": "made", "tract": 0, "patch": 0}

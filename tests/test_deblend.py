@@ -383,7 +383,7 @@ def test_a_descent_that_goes_astray_is_taken_back(blend, blend_model, monkeypatc
     assert model.chi2 == pytest.approx(blend_model.parents[0].chi2, rel=0.02)
 
 
-CLOSE = DeblendOptions(tolerance=1e-4, background_threshold=0.25)
+CLOSE = DeblendOptions(tolerance=1e-5, background_threshold=0.25)
 
 
 @pytest.fixture(scope="module")

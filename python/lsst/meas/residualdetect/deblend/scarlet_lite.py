@@ -13,34 +13,45 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
+
 """The `scarlet_lite` deblender: the stack's own, lsst.scarlet.lite.
 
-Each parent is set up, initialised and fitted with the calls and the settings
-of meas_extensions_scarlet's ScarletDeblendTask, one after another. One thing
-differs: sources start from the coadds, not from deconvolved ones.
+What meas_extensions_scarlet's DeconvolveExposureTask and ScarletDeblendTask
+do, with their calls and their settings: parents of several peaks are divided
+where deconvolved coadds show a gap, and each part is initialised from those
+and fitted on its own, one after another. Parents of one peak, which the stack
+does not model at all, start from the coadds themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import suppress
+from functools import cached_property, partial
 
 import numpy as np
+import numpy.typing as npt
 
 from lsst.scarlet import lite
 
-from ..footprint import Parent
+from ..footprint import Footprint, Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel
 from .batch import Cutout, footprint_mask, make_cutouts
+from .deconvolution import deconvolve, divide, label_footprints, noise_rms
 from .options import DeblendOptions
 
 __all__ = ["fit_parents", "model_psf"]
 
-# ScarletDeblendConfig's values for what the options leave open.
+# ScarletDeblendConfig's values for what the options leave open. Areas are
+# those of boxes.
 _TOLERANCE = 1e-3
 _MIN_ITERATIONS = 5
 _RESIZE_EVERY = 3
+_MAX_PEAKS = 600
+_MAX_AREA = 2_000_000
+_MAX_AREA_TIMES_PEAKS = 1_000_000_000
+_MAX_AREA_TIMES_PEAKS_OF_SPECTRA = 1_000_000
 
 # Side of the largest morphology that the monotonicity operator knows without
 # growing.
@@ -53,19 +64,99 @@ def model_psf(options: DeblendOptions) -> Array:
     return psf
 
 
-def _observe(cutout: Cutout, psf: Array) -> lite.Observation:
-    scene = cutout.field.scene
-    here = (slice(None), *cutout.box)
-    origin = tuple(extent.start + first for extent, first in zip(cutout.box, scene.origin, strict=True))
-    return lite.Observation(
-        images=np.where(cutout.weights > 0, scene.images[here], 0),
-        variance=scene.variance[here],
-        weights=cutout.weights * footprint_mask(cutout),
-        psfs=scene.psfs,
-        model_psf=psf[None],
-        bands=scene.bands,
-        bbox=lite.Box(cutout.shape, origin),
+class _Shared:
+    """What the parents of one scene share, made when first asked for."""
+
+    def __init__(self, scene: Scene, parents: Sequence[Parent], options: DeblendOptions) -> None:
+        self.scene = scene
+        self.parents = parents
+        self.options = options
+        self.psf = model_psf(options)
+        self.monotonicity = lite.operators.Monotonicity((_MONOTONIC_SIDE, _MONOTONIC_SIDE))
+
+    @cached_property
+    def noise_rms(self) -> Array:
+        """The whole scene's, as the stack takes it: (band,), float32."""
+        return noise_rms(self.scene)
+
+    @cached_property
+    def deconvolved(self) -> tuple[Array, npt.NDArray[np.int32]]:
+        """Sum of the deconvolved bands, and the labels of its footprints."""
+        spans = np.concatenate([parent.footprint.spans for parent in self.parents])
+        box = tuple(
+            slice(first, first + size)
+            for first, size in zip(self.scene.origin, self.scene.shape, strict=True)
+        )
+        footprints = Footprint(spans).to_mask((box[0], box[1]))
+        images = deconvolve(self.scene, footprints, self.psf)
+        peaks = [peak for parent in self.parents for peak in parent.peaks]
+        return images.sum(axis=0), label_footprints(self.scene, images, footprints, peaks)
+
+    def observe(self, cutout: Cutout, images: Array) -> lite.Observation:
+        """A parent's pixels, without weight outside its footprint."""
+        variance = self.scene.variance[:, *cutout.box]
+        origin = tuple(s.start + first for s, first in zip(cutout.box, self.scene.origin, strict=True))
+        return lite.Observation(
+            images=images,
+            # Where there is no data image and variance are both left out of a
+            # source's signal-to-noise ratio.
+            variance=np.where(np.isfinite(variance), variance, 0),
+            weights=cutout.weights * footprint_mask(cutout),
+            psfs=self.scene.psfs,
+            model_psf=self.psf[None],
+            noise_rms=self.noise_rms,
+            bands=self.scene.bands,
+            bbox=lite.Box(cutout.shape, origin),
+        )
+
+
+def _find_excess(part: Cutout) -> str:
+    """Why the stack would not try to fit it; empty if it would."""
+    area, n_peaks = part.shape[0] * part.shape[1], len(part.parent.peaks)
+    what = f"{n_peaks} peaks in {part.shape[0]} x {part.shape[1]} pixels"
+    if area > _MAX_AREA:
+        return f"too large: {what}, more than {_MAX_AREA} pixels"
+    if area * n_peaks > _MAX_AREA_TIMES_PEAKS:
+        return f"too large: {what}, a product of more than {_MAX_AREA_TIMES_PEAKS}"
+    if n_peaks > _MAX_PEAKS:
+        return f"too many peaks: {what}, more than {_MAX_PEAKS} peaks"
+    return ""
+
+
+def _fit(part: Cutout, shared: _Shared, detect: Array | None) -> lite.Blend:
+    """Fit one blend, its sources initialised from ``detect`` (y, x), or from
+    the coadds.
+    """
+    options = shared.options
+    images = shared.scene.images[:, *part.box]
+    if detect is None:
+        images = np.where(part.weights > 0, images, 0)
+    observation = shared.observe(part, images)
+    initialization = lite.initialization.FactorizedInitialization(
+        observation,
+        [(round(peak.y), round(peak.x)) for peak in part.parent.peaks],
+        detect,
+        min_snr=options.min_snr,
+        monotonicity=shared.monotonicity,
+        bg_thresh=options.background_threshold,
+        initial_bg_thresh=options.background_threshold,
+        max_components=options.max_components,
     )
+    blend = lite.Blend(initialization.sources, observation)
+    if len(part.parent.peaks) * part.shape[0] * part.shape[1] < _MAX_AREA_TIMES_PEAKS_OF_SPECTRA:
+        # Without it the fit begins with worse spectra, that is all.
+        with suppress(Exception):
+            blend.fit_spectra()
+    blend.parameterize(
+        partial(lite.component.default_adaprox_parameterization, noise_rms=observation.noise_rms / 10)
+    )
+    blend.fit(
+        options.max_iterations,
+        e_rel=options.tolerance or _TOLERANCE,
+        min_iter=_MIN_ITERATIONS,
+        resize=_RESIZE_EVERY,
+    )
+    return blend
 
 
 def _source_models(blend: lite.Blend, parent: Parent) -> Iterator[SourceModel]:
@@ -78,43 +169,38 @@ def _source_models(blend: lite.Blend, parent: Parent) -> Iterator[SourceModel]:
                 yield SourceModel.from_pixels(peak.id, component.spectrum, y + y0, x + x0, light)
 
 
-def _fit(
-    parent: Parent,
-    observation: lite.Observation,
-    monotonicity: lite.operators.Monotonicity,
-    options: DeblendOptions,
-) -> ParentModel:
-    initialization = lite.initialization.FactorizedInitialization(
-        observation,
-        [(round(peak.y), round(peak.x)) for peak in parent.peaks],
-        min_snr=options.min_snr,
-        monotonicity=monotonicity,
-        bg_thresh=options.background_threshold,
-        initial_bg_thresh=options.background_threshold,
-        max_components=options.max_components,
-    )
-    blend = lite.Blend(initialization.sources, observation)
-    blend.fit_spectra()
-    blend.parameterize(
-        partial(lite.component.default_adaprox_parameterization, noise_rms=observation.noise_rms / 10)
-    )
-    n_iterations, _ = blend.fit(
-        options.max_iterations,
-        e_rel=options.tolerance or _TOLERANCE,
-        min_iter=_MIN_ITERATIONS,
-        resize=_RESIZE_EVERY,
-    )
-    residual = observation.images.data - blend.get_model(convolve=True).data
+def _fit_parent(cutout: Cutout, shared: _Shared) -> ParentModel:
+    parent, options = cutout.parent, shared.options
+    parts, detect = [cutout], None
+    if len(parent.peaks) > 1:
+        detect, labels = shared.deconvolved
+        parts = divide(cutout, labels)
+    # A parent is modelled as a whole or not at all: what a part without a
+    # model leaves in the residual would look like sources that were missed.
+    for excess in map(_find_excess, parts):
+        if excess:
+            return ParentModel(parent.id, (), failure=excess)
+    blends = [_fit(part, shared, None if detect is None else detect[part.box]) for part in parts]
+
+    observation = shared.observe(cutout, shared.scene.images[:, *cutout.box])
+    model = lite.Image.from_box(observation.bbox, observation.bands, observation.dtype)
+    for blend in blends:
+        model.insert(blend.get_model())
+    residual = observation.images.data - observation.convolve(model).data
     chi2 = float((observation.weights.data * residual**2).sum(dtype=np.float64))
     if not np.isfinite(chi2):
         return ParentModel(parent.id, (), failure=f"chi-square became {chi2}")
     return ParentModel(
         parent.id,
-        tuple(_source_models(blend, parent)),
+        tuple(
+            source
+            for blend, part in zip(blends, parts, strict=True)
+            for source in _source_models(blend, part.parent)
+        ),
         chi2,
         int((observation.weights.data > 0).sum()),
-        n_iterations,
-        n_iterations < options.max_iterations,
+        sum(blend.it for blend in blends),
+        all(blend.it < options.max_iterations for blend in blends),
     )
 
 
@@ -124,20 +210,22 @@ def fit_parents(
     progress: Callable[[int], None],
 ) -> list[list[ParentModel]]:
     """Fit each parent; `lsst.meas.residualdetect.deblend.deblend_scenes` has
-    the details.
+    the details. The iterations of a parent's parts are summed.
     """
-    monotonicity = lite.operators.Monotonicity((_MONOTONIC_SIDE, _MONOTONIC_SIDE))
-    models: list[list[ParentModel]] = [[] for _ in blends]
-    for cutout, failure in make_cutouts(blends, options, model_psf(options)):
-        parent = cutout.parent
-        if failure:
-            model = ParentModel(parent.id, (), failure=failure)
-        else:
-            try:
-                model = _fit(parent, _observe(cutout, model_psf(options)), monotonicity, options)
-            # Whatever goes wrong inside is this parent's failure alone.
-            except Exception as error:
-                model = ParentModel(parent.id, (), failure=f"{type(error).__name__}: {error}")
-        models[cutout.index[0]].append(model)
-        progress(1)
+    models: list[list[ParentModel]] = []
+    for scene, parents in blends:
+        shared = _Shared(scene, parents, options)
+        models.append([])
+        for cutout, failure in make_cutouts([(scene, parents)], options, shared.psf):
+            parent = cutout.parent
+            if failure:
+                model = ParentModel(parent.id, (), failure=failure)
+            else:
+                try:
+                    model = _fit_parent(cutout, shared)
+                # Whatever goes wrong inside is this parent's failure alone.
+                except Exception as error:
+                    model = ParentModel(parent.id, (), failure=f"{type(error).__name__}: {error}")
+            models[-1].append(model)
+            progress(1)
     return models
