@@ -84,7 +84,7 @@ def make_exposures(scene: Scene, corner: geom.Point2I, wcs: object) -> dict[str,
             exposure.mask.array[:] |= (ours << exposure.mask.getMaskPlane(plane)).astype(np.int32)
         kernel = afw_math.FixedKernel(afw_image.ImageD(scene.psfs[index].astype(np.float64)))
         exposure.setPsf(KernelPsf(kernel))
-        exposure.setFilter(afw_image.FilterLabel(band=band, physical=band))
+        exposure.setFilter(afw_image.FilterLabel(band=band))
         exposure.setPhotoCalib(afw_image.PhotoCalib(1.0))
         exposures[band] = exposure
     return exposures

@@ -1,8 +1,22 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
 """The stack's types to the core's and back; needs lsst.afw."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,9 +33,9 @@ pytest.importorskip("lsst.pipe.tasks", reason="needs the LSST Science Pipelines 
 import lsst.afw.detection as afw_detection
 import lsst.afw.image as afw_image
 import lsst.geom as geom
-from afw_repository import detect, make_exposures, make_skymap
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
+from afw_repository import detect, make_exposures, make_skymap
 from lsst.meas.residualdetect.data_models.afw.catalogues import (
     Schemas,
     peak_ids,
@@ -143,7 +157,9 @@ def test_new_peaks_come_last_and_make_their_way_back(sky, schemas, tmp_path):
     spot = np.ones((9, 9), bool)
     inside = Candidate(y + 4.25, x, 0.9, Footprint.from_mask(spot, (int(y), int(x) - 4)), frozenset("gi"))
     top, left = scene.origin
-    free = Candidate(top + 90.0, left + 90.0, 0.8, Footprint.from_mask(spot, (top + 86, left + 86)), frozenset("r"))
+    free = Candidate(
+        top + 90.0, left + 90.0, 0.8, Footprint.from_mask(spot, (top + 86, left + 86)), frozenset("r")
+    )
     found = add_candidates(detections, [inside, free], scene, left_alone=left_alone)
     after = write_catalogue(found, merged.catalogue, schemas)
     after.writeFits(str(tmp_path / "after.fits"))

@@ -163,10 +163,13 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         unmodelled = model_singles(
             scene, detections, model, self.config.singles.options(), engine=self.config.singles.engine
         )
-        self._report(scene, detections, unmodelled)
+        n_sources = self._report(scene, detections, unmodelled)
         model_image = model.select_bands(scene.bands).image(scene) + unmodelled.singles.image(scene)
         bad = scene.bad(self.config.bad_mask_planes) | unmodelled.hidden(detections, scene)
-        candidates = self.detector.detect(scene.with_bad(bad), model_image, detections.peaks)
+        # Where nothing was detected there is no residual, only the coadd.
+        candidates = (
+            self.detector.detect(scene.with_bad(bad), model_image, detections.peaks) if n_sources else []
+        )
 
         threshold = self.config.score_threshold
         if threshold is None:
@@ -204,8 +207,10 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             model_image=model_image,
         )
 
-    def _report(self, scene: Scene, detections: Detections, unmodelled: Unmodelled) -> None:
-        """Count what has no model, and refuse a patch where nothing has."""
+    def _report(self, scene: Scene, detections: Detections, unmodelled: Unmodelled) -> int:
+        """Count what has no model, and refuse a patch where nothing has;
+        gives the number of parents that are no sky objects.
+        """
         reasons = Counter(unmodelled.left_alone.values())
         n_sky = reasons.pop(SKY_OBJECT, 0)
         n_left_alone = sum(reasons.values())
@@ -215,5 +220,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.metadata["n_singles"] = sum(not fit.failure for fit in unmodelled.singles)
         for reason, count in reasons.most_common(_MAX_REASONS):
             self.log.warning("%s: %d parents left alone: %s", scene.name, count, reason)
-        if n_left_alone and n_left_alone == len(detections) - n_sky:
+        n_sources = len(detections) - n_sky
+        if n_left_alone and n_left_alone == n_sources:
             raise NoUsableModelError(n_left_alone, reasons.most_common(1)[0][0])
+        if not n_sources:
+            self.log.info("%s: there are only sky objects; nothing to look for", scene.name)
+        return n_sources
