@@ -22,7 +22,10 @@ MergeDetectionsTask, sky objects and all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +48,8 @@ from lsst.meas.residualdetect import Scene
 SKYMAP = "made"
 RUN = "inputs"
 INSTRUMENT = "made"
+WHERE = {"skymap": SKYMAP, "tract": 0, "patch": 0}
+PIPELINE = Path(__file__).parent / "afw_pipeline.yaml"
 _PATCH = ("skymap", "tract", "patch")
 
 DATASET_TYPES: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -99,6 +104,15 @@ class Merged:
     peak_schema: afw_detection.PeakCatalog
 
 
+def select(
+    catalogue: afw_table.SourceCatalog, keep: Callable[[afw_table.SourceRecord], bool]
+) -> afw_table.SourceCatalog:
+    """Some records of a catalogue, copied."""
+    some = type(catalogue)(catalogue.table.clone())
+    some.extend([record for record in catalogue if keep(record)], deep=True)
+    return some
+
+
 def detect(exposures: Mapping[str, afw_image.ExposureF], skymap: DiscreteSkyMap, n_sky: int = 5) -> Merged:
     """Detect in each band and merge, as the stack's pipelines do."""
     schema = afw_table.SourceTable.makeMinimalSchema()
@@ -114,7 +128,8 @@ def detect(exposures: Mapping[str, afw_image.ExposureF], skymap: DiscreteSkyMap,
     }
     merge_config = MergeDetectionsTask.ConfigClass()
     merge_config.priorityList = [band for band in "irzygu" if band in exposures]
-    merge_config.skyObjects.nSources = n_sky
+    # None cannot be asked for.
+    merge_config.skyObjects.nSources = max(n_sky, 1)
     merge = MergeDetectionsTask(schema=schema, config=merge_config)
     tract = skymap[0]
     patch = tract[0]
@@ -124,6 +139,9 @@ def detect(exposures: Mapping[str, afw_image.ExposureF], skymap: DiscreteSkyMap,
     catalogue = merge.run(
         catalogs=catalogues, skyInfo=info, idFactory=IdGenerator().make_table_id_factory(), skySeed=1
     ).outputCatalog
+    if not n_sky:
+        is_sky = catalogue.schema.find("merge_footprint_sky").key
+        catalogue = select(catalogue, lambda record: not record.get(is_sky))
     return Merged(catalogue, merge.outputSchema, merge.outputPeakSchema)
 
 
@@ -155,11 +173,26 @@ def fill_patch(
     truth: Table | None = None,
 ) -> None:
     """Put what a deblend needs into the tract's first patch."""
-    where = {"skymap": SKYMAP, "tract": 0, "patch": 0}
     for band, exposure in exposures.items():
-        butler.put(exposure, "deep_coadd", where | {"band": band}, run=RUN)
-    butler.put(merged.catalogue, "object_detection_merged", where, run=RUN)
+        butler.put(exposure, "deep_coadd", WHERE | {"band": band}, run=RUN)
+    butler.put(merged.catalogue, "object_detection_merged", WHERE, run=RUN)
     butler.put(merged.schema, "object_detection_merged_schema", run=RUN)
     butler.put(merged.peak_schema, "object_detection_peak_schema", run=RUN)
     if truth is not None:
-        butler.put(truth, "truth", where, run=RUN)
+        butler.put(truth, "truth", WHERE, run=RUN)
+
+
+def pipetask(
+    repo: Path, *options: str, first: str | None = None, output: str = "out", ok: bool | None = True
+) -> str:
+    """Run a pipeline; its output, whether it passed (``ok``) or failed."""
+    program = str(Path(sys.executable).with_name("pipetask"))
+    inputs = ",".join([first, *(("out", RUN) if first != RUN else ())]) if first else RUN
+    into_out = ("-b", str(repo), "-i", inputs, "-o", output, "--register-dataset-types")
+    environment = os.environ | {"MEAS_RESIDUALDETECT_DIR": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [program, "run", *into_out, *options], env=environment, capture_output=True, text=True, check=False
+    )
+    text = done.stdout + done.stderr
+    assert ok is None or (done.returncode == 0) == ok, text
+    return text

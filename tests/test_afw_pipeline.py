@@ -22,11 +22,6 @@ repository of simulated coadds that the stack itself detected in.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -39,35 +34,21 @@ from lsst.daf.butler import Butler
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
 from afw_repository import (
+    PIPELINE,
     RUN,
-    SKYMAP,
+    WHERE,
     create_repository,
     detect,
     fill_patch,
     make_exposures,
     make_skymap,
+    pipetask,
+    select,
 )
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 BANDS = tuple("grizy")
 SIDE = 300
-PIPELINE = Path(__file__).parent / "afw_pipeline.yaml"
-WHERE = {"skymap": SKYMAP, "tract": 0, "patch": 0}
-
-
-def pipetask(
-    repo: Path, *options: str, first: str | None = None, output: str = "out", ok: bool | None = True
-) -> str:
-    program = str(Path(sys.executable).with_name("pipetask"))
-    inputs = ",".join([first, *(("out", RUN) if first != RUN else ())]) if first else RUN
-    into_out = ("-b", str(repo), "-i", inputs, "-o", output, "--register-dataset-types")
-    environment = os.environ | {"MEAS_RESIDUALDETECT_DIR": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [program, "run", *into_out, *options], env=environment, capture_output=True, text=True, check=False
-    )
-    text = done.stdout + done.stderr
-    assert ok is None or (done.returncode == 0) == ok, text
-    return text
 
 
 @pytest.fixture(scope="module")
@@ -212,18 +193,12 @@ def _detect_again(repo, run, *options, ok=True):
     return text, Butler.from_config(str(repo), collections=f"again/{run}")
 
 
-def _select(catalogue, keep):
-    some = type(catalogue)(catalogue.table.clone())
-    some.extend([record for record in catalogue if keep(record)], deep=True)
-    return some
-
-
 def _without_blends(models):
     return LsstScarletModelData(blends={}, metadata=models.metadata)
 
 
 def test_an_empty_catalogue_is_no_work(repo, sky):
-    _put(repo, "empty", catalogue=_select(sky[2].catalogue, lambda record: False))
+    _put(repo, "empty", catalogue=select(sky[2].catalogue, lambda record: False))
     text, after = _detect_again(repo, "empty")
     assert "the detection catalogue is empty" in text
     # What is there is the good run's.
@@ -232,7 +207,7 @@ def test_an_empty_catalogue_is_no_work(repo, sky):
 
 def test_only_sky_objects_pass_through_and_are_counted(repo, butler, sky):
     is_sky = sky[2].catalogue.schema.find("merge_footprint_sky").key
-    only = _select(sky[2].catalogue, lambda record: record.get(is_sky))
+    only = select(sky[2].catalogue, lambda record: record.get(is_sky))
     _put(repo, "sky", only, _without_blends(butler.get("object_scarlet_models", WHERE)))
     _, after = _detect_again(repo, "sky")
     counts = _metadata(after, "residualDetection")
@@ -307,7 +282,7 @@ def test_a_parent_of_601_peaks_without_a_model(repo, butler):
 
 def test_no_model_at_all_is_annotated_and_passes_the_catalogue_on(repo, butler):
     catalogue = butler.get("object_detection_merged", WHERE)
-    blends = _select(catalogue, lambda record: len(record.getFootprint().peaks) > 1)
+    blends = select(catalogue, lambda record: len(record.getFootprint().peaks) > 1)
     _put(repo, "none", blends, _without_blends(butler.get("object_scarlet_models", WHERE)))
     text, after = _detect_again(repo, "none", ok=None)
     assert f"none of {len(blends)} parents has a model" in text

@@ -139,7 +139,12 @@ def test_a_run_through_parsl(tmp_path):
             *("--extra-qgraph-options", "-c residualDetection:detector=matched_filter"),
         ],
         cwd=tmp_path,
-        env={**os.environ, "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])},
+        # BPS writes under $PWD, which need not be where it runs.
+        env={
+            **os.environ,
+            "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)]),
+            "PWD": str(tmp_path),
+        },
         capture_output=True,
         text=True,
         check=False,

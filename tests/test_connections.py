@@ -143,3 +143,11 @@ def test_pipelines_can_be_read_without_the_stack(name, monkeypatch):
     expected = {"residualDetection", "redeblend"} | ({"residualDetection2", "redeblend2"} if twice else set())
     assert set(pipeline.task_labels) == expected
     assert len(pipeline.subsets) == (2 if twice else 1)
+
+
+@pytest.mark.parametrize("name", ["LSSTCam", "HSC", "high_purity", "high_recovery"])
+def test_config_overrides_load(name):
+    config = ResidualDetectionConfig()
+    config.load(str(pipeline_path("embedded.yaml").parent.parent / "config" / f"{name}.py"))
+    config.validate()
+    assert config.toDict() != ResidualDetectionConfig().toDict()

@@ -36,4 +36,5 @@ class ResidualScarletDeblendTask(ScarletDeblendTask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.toCopyFromParent = [name for name in self.toCopyFromParent if name != "merge_peak_residual"]
+        if "merge_peak_residual" in self.toCopyFromParent:
+            self.toCopyFromParent.remove("merge_peak_residual")
