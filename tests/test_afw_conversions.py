@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -209,14 +211,19 @@ def test_models_of_an_older_format_are_refused(merged):
         read_models(legacy, merged.catalogue)
 
 
+def test_sources_that_do_not_say_whose_peak_they_are_of_are_refused(merged):
+    metadata = {"bands": ("g",), "psf": np.ones((1, 3, 3)), "model_psf": np.ones((3, 3))}
+    blend = SimpleNamespace(sources={"1": SimpleNamespace(metadata={"id": 1}, components=[])})
+    parent = merged.catalogue[0].getId()
+    models = LsstScarletModelData(blends={parent: blend}, metadata=metadata)
+    with pytest.raises(DataModelError, match=f"no peak_id of a source in parent {parent} .* older"):
+        read_models(models, merged.catalogue)
+
+
 def test_models_of_another_catalogue_are_refused(merged):
     metadata = {"bands": ("g",), "psf": np.ones((1, 3, 3)), "model_psf": np.ones((3, 3))}
     models = LsstScarletModelData(blends={12345: None}, metadata=metadata)
     with pytest.raises(DataModelError, match=r"parents \[12345\], which the catalogue lacks"):
         read_models(models, merged.catalogue)
-    assert len(read_models(replace_blends(models, {}), merged.catalogue)) == 0
-
-
-def replace_blends(models, blends):
-    models.blends = blends
-    return models
+    models.blends = {}
+    assert len(read_models(models, merged.catalogue)) == 0

@@ -33,6 +33,13 @@ from .catalogues import peak_ids
 __all__ = ["read_models"]
 
 
+def _too_old(missing: str) -> DataModelError:
+    return DataModelError(
+        f"the scarlet models have no {missing} in their metadata: they were written by an older "
+        "meas_extensions_scarlet; deblend again with the present one"
+    )
+
+
 def _components(peak_id: int, source: Any) -> Iterator[SourceModel]:
     for component in source.components:
         origin = (int(component.origin[0]), int(component.origin[1]))
@@ -68,11 +75,14 @@ def _parent_model(
     seen = set()
     for blend in _blends(data):
         for source in blend.sources.values():
-            number = numbers.get((parent, int(source.metadata["peak_id"])))
+            peak = (source.metadata or {}).get("peak_id")
+            if peak is None:
+                raise _too_old(f"peak_id of a source in parent {parent}")
+            number = numbers.get((parent, int(peak)))
             if number is None:
                 raise DataModelError(
-                    f"the models have a source of peak {source.metadata['peak_id']} in parent {parent}, "
-                    "which the catalogue lacks: they were made of another catalogue"
+                    f"the models have a source of peak {peak} in parent {parent}, which the catalogue "
+                    "lacks: they were made of another catalogue"
                 )
             seen.add(number)
             sources.extend(_components(number, source))
@@ -111,10 +121,7 @@ def read_models(models: LsstScarletModelData, catalogue: SourceCatalog) -> Scene
     metadata = models.metadata or {}
     missing = [name for name in ("bands", "psf", "model_psf") if metadata.get(name) is None]
     if missing:
-        raise DataModelError(
-            f"the scarlet models have no {', '.join(missing)} in their metadata: they were written by an "
-            "older meas_extensions_scarlet; deblend again with the present one"
-        )
+        raise _too_old(", ".join(missing))
     numbers = peak_ids(catalogue)
     n_peaks = {int(record.getId()): len(record.getFootprint().peaks) for record in catalogue}
     unknown = [int(parent) for parent in models.blends if int(parent) not in n_peaks]
