@@ -288,3 +288,4 @@ def test_no_model_at_all_is_annotated_and_passes_the_catalogue_on(repo, butler):
     assert f"none of {len(blends)} parents has a model" in text
     merged = after.get("object_detection_merged_residual", WHERE)
     assert [record.getId() for record in merged] == [record.getId() for record in blends]
+    assert any("has a model" in str(value) for value in merged.metadata.toDict().values())

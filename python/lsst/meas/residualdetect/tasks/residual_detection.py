@@ -25,7 +25,7 @@ import lsst.pipe.base as pipe_base
 
 from ..candidate_table import candidate_table
 from ..candidates import add_candidates
-from ..data_models import load_data_model
+from ..data_models import DataModelError, load_data_model
 from ..deblend import check_engine
 from ..detectors import load_detector
 from ..footprint import Detections
@@ -100,8 +100,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         try:
             detections = self.data_model.detections(catalogue)
             model = self.data_model.model(butlerQC.get(inputRefs.models), catalogue)
+            model = model.select_bands(self.config.bands or sorted(model.bands, key=wavelength_order))
         except ValueError as error:
-            raise type(error)(f"{data_id}: {error}") from error
+            raise DataModelError(f"{data_id}: {error}") from error
         cells = self.config.use_cell_coadds
         coadds = inputRefs.coadds_cell if cells else inputRefs.coadds
         backgrounds = inputRefs.backgrounds if cells else ()
@@ -109,7 +110,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             butlerQC,
             coadds,
             self.data_model,
-            bands=self.config.bands or sorted(model.bands, key=wavelength_order),
+            bands=model.bands,
             bad_planes=self.config.bad_mask_planes,
             background_refs=backgrounds,
             catalogue=catalogue,
@@ -118,7 +119,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             result = self.run(scene, detections, model)
         except pipe_base.AlgorithmError as error:
             unchanged = self.data_model.catalogue(detections, catalogue)
-            annotated = pipe_base.AnnotatedPartialOutputsError.annotate(error, self, log=self.log)
+            # The core's catalogue has no metadata to say it in.
+            said_in = unchanged if hasattr(unchanged, "metadata") else None
+            annotated = pipe_base.AnnotatedPartialOutputsError.annotate(error, self, said_in, log=self.log)
             butlerQC.put(unchanged, outputRefs.new_detections)
             raise annotated from error
         butlerQC.put(self.data_model.catalogue(result.detections, catalogue), outputRefs.new_detections)
