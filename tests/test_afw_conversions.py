@@ -28,6 +28,7 @@ from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.candidates import Candidate, add_candidates
 from lsst.meas.residualdetect.data_models import DataModelError
 from lsst.meas.residualdetect.footprint import Footprint
+from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 pytest.importorskip("lsst.afw", reason="needs the LSST Science Pipelines (lsst.afw)")
 pytest.importorskip("lsst.pipe.tasks", reason="needs the LSST Science Pipelines (lsst.pipe.tasks)")
@@ -35,6 +36,7 @@ pytest.importorskip("lsst.pipe.tasks", reason="needs the LSST Science Pipelines 
 import lsst.afw.detection as afw_detection
 import lsst.afw.image as afw_image
 import lsst.geom as geom
+from lsst.meas.algorithms import ImagePsf
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
 from afw_repository import detect, make_exposures, make_skymap
@@ -105,6 +107,48 @@ def test_an_exposure_without_a_psf_is_named(sky):
     exposures["i"].setPsf(None)
     with pytest.raises(SceneError, match="band 'i' has no PSF"):
         read_exposures(exposures.values(), tuple(exposures), sky[1].catalogue)
+
+
+class HoledPsf(ImagePsf):
+    """No PSF near a place, one that tells where it was asked for elsewhere."""
+
+    def __init__(self, hole, radius):
+        ImagePsf.__init__(self, isFixed=False)
+        self._hole, self._radius = hole, radius
+
+    def clone(self):
+        return HoledPsf(self._hole, self._radius)
+
+    def _doComputeBBox(self, position, color):  # noqa: N802
+        return geom.Box2I(geom.Point2I(-7, -7), geom.Extent2I(15, 15))
+
+    def _doComputeKernelImage(self, position, color):  # noqa: N802
+        if (position - self._hole).computeNorm() < self._radius:
+            raise afw_detection.InvalidPsfError("a hole")
+        image = afw_image.ImageD(self._doComputeBBox(position, color))
+        image.array[:] = gaussian_psf(1.5 + position.x / 1000, (15, 15))
+        return image
+
+
+def test_without_a_psf_at_the_centre_the_nearest_peak_s_is_taken(sky):
+    exposures, merged = sky
+    centre = geom.Point2D(exposures["r"].getBBox().getCenter())
+    places = [
+        geom.Point2D(peak.getI())
+        for record in merged.catalogue
+        for peak in record.getFootprint().peaks
+        if peak["merge_peak_r"]
+    ]
+    nearest = min(places, key=lambda place: (place - centre).computeNorm())
+    broken = {band: exposure.clone() for band, exposure in exposures.items()}
+    broken["r"].setPsf(HoledPsf(centre, 1.0))
+    scene = read_exposures(broken.values(), tuple(broken), merged.catalogue)
+    expected = gaussian_psf(1.5 + nearest.x / 1000, (15, 15))
+    middle = (scene.psfs.shape[1] - 15) // 2
+    np.testing.assert_allclose(scene.psfs[1, middle:-middle, middle:-middle], expected, atol=1e-6)
+    broken["r"].setPsf(HoledPsf(centre, 1e6))
+    with pytest.raises(SceneError, match="band 'r' has no valid PSF at its centre, nor at any peak"):
+        read_exposures(broken.values(), tuple(broken), merged.catalogue)
 
 
 def test_another_box_is_named(sky):
