@@ -67,6 +67,11 @@ class NoUsableModelError(pipe_base.AlgorithmError):
         return self._metadata
 
 
+def _prefix(scene: Scene) -> str:
+    """What a message begins with; the stack's coadds have no names."""
+    return f"{scene.name}: " if scene.name else ""
+
+
 class ResidualDetectionTask(pipe_base.PipelineTask):
     """Find sources in the deblender's residual and add them as peaks.
 
@@ -193,9 +198,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.metadata["n_new_peaks"] = n_new
         self.metadata["n_changed_parents"] = changed
         self.log.info(
-            "%s: %d of %d candidates of %s reach %g; without those near a known peak or in parents left "
+            "%s%d of %d candidates of %s reach %g; without those near a known peak or in parents left "
             "alone %d new peaks in %d of %d parents",
-            scene.name,
+            _prefix(scene),
             sum(candidate.score >= threshold for candidate in candidates),
             len(candidates),
             self.config.detector,
@@ -222,10 +227,10 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.metadata["n_left_alone"] = n_left_alone
         self.metadata["n_singles"] = sum(not fit.failure for fit in unmodelled.singles)
         for reason, count in reasons.most_common(_MAX_REASONS):
-            self.log.warning("%s: %d parents left alone: %s", scene.name, count, reason)
+            self.log.warning("%s%d parents left alone: %s", _prefix(scene), count, reason)
         n_sources = len(detections) - n_sky
         if n_left_alone and n_left_alone == n_sources:
             raise NoUsableModelError(n_left_alone, reasons.most_common(1)[0][0])
         if not n_sources:
-            self.log.info("%s: there are only sky objects; nothing to look for", scene.name)
+            self.log.info("%sthere are only sky objects; nothing to look for", _prefix(scene))
         return n_sources
