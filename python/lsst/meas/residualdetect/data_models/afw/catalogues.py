@@ -196,6 +196,9 @@ def _add_peak(footprint: AfwFootprint, peak: Peak, schema: Schema) -> None:
     # The value is that of a detection image, which we do not have; 0 stays
     # last if somebody sorts.
     added = footprint.addPeak(peak.x, peak.y, 0.0)
+    # addPeak cuts the pixel's place off where the deblender wants the nearest.
+    added.setIy(round(peak.y))
+    added.setIx(round(peak.x))
     added.setId(peak.id)
     added.set(_PEAK + _RESIDUAL, True)
     added.set(_ITERATION, peak.iteration)
