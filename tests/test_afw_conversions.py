@@ -201,7 +201,9 @@ def test_new_peaks_come_last_and_make_their_way_back(sky, schemas, tmp_path):
     first = next(parent for parent in detections if not parent.is_sky)
     y, x = first.peaks[0].y, first.peaks[0].x
     spot = np.ones((9, 9), bool)
-    inside = Candidate(y + 4.75, x - 0.75, 0.9, Footprint.from_mask(spot, (int(y), int(x) - 4)), frozenset("gi"))
+    inside = Candidate(
+        y + 4.75, x - 0.75, 0.9, Footprint.from_mask(spot, (int(y), int(x) - 4)), frozenset("gi")
+    )
     top, left = scene.origin
     free = Candidate(
         top + 90.0, left + 90.0, 0.8, Footprint.from_mask(spot, (top + 86, left + 86)), frozenset("r")

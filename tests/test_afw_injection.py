@@ -43,7 +43,7 @@ from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.evaluation import PeakClass, TruthClass
 from lsst.meas.residualdetect.evaluation.companion_recovery import summarise_companions
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
-from lsst.meas.residualdetect.tasks.companions import InjectCompanionsConfig, InjectCompanionsTask
+from lsst.meas.residualdetect.tasks.inject_companions import InjectCompanionsConfig, InjectCompanionsTask
 
 BANDS = tuple("grizy")
 SIDE = 450

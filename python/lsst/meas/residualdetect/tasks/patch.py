@@ -17,15 +17,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from lsst.pipe.base import NoWorkFound, QuantumContext
 
 from ..data_models import DataModel
 from ..scene import Scene, SceneError
 
-__all__ = ["BAND_ORDER", "PATCH_DIMENSIONS", "read_coadds", "read_scene", "wavelength_order"]
+__all__ = [
+    "BAND_ORDER",
+    "PATCH_DIMENSIONS",
+    "patch_generator",
+    "read_coadds",
+    "read_scene",
+    "wavelength_order",
+]
 
 PATCH_DIMENSIONS = ("skymap", "tract", "patch")
 
@@ -37,6 +47,12 @@ def wavelength_order(band: str) -> tuple[int, str]:
     """Key to sort bands by."""
     place = BAND_ORDER.find(band)
     return (place if place >= 0 else len(BAND_ORDER), band)
+
+
+def patch_generator(seed: int, data_id: Mapping[str, Any]) -> np.random.Generator:
+    """Random numbers that are the same for the same data id, in whatever run."""
+    words = [zlib.crc32(f"{name}={data_id[name]}".encode()) for name in sorted(data_id)]
+    return np.random.default_rng([seed, *words])
 
 
 def read_coadds(
