@@ -51,7 +51,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lsst.meas.residualdetect import Parent
-from lsst.meas.residualdetect.cli.scenes import detections_of
+from lsst.meas.residualdetect.cli.scene_arguments import detections_of
 from lsst.meas.residualdetect.deblend import (
     DeblendError,
     DeblendOptions,
@@ -59,10 +59,10 @@ from lsst.meas.residualdetect.deblend import (
     deblend,
     deblend_scenes,
 )
-from lsst.meas.residualdetect.evaluation.matching import match_peaks
-from lsst.meas.residualdetect.evaluation.measures import psf_sigma_pix
-from lsst.meas.residualdetect.scene_file import SceneFile, read_scene_file, write_scene_file
+from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scenes
+from lsst.meas.residualdetect.truth.matching import match_peaks
+from lsst.meas.residualdetect.truth.measures import psf_sigma_pix
 
 MOST_PEAKS = 10
 MATCH_RADIUS_PIX = 2.5

@@ -39,9 +39,9 @@ from rich.table import Table
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
+from lsst.meas.residualdetect.detections import Peak
 from lsst.meas.residualdetect.detectors import detector_names, load_detector
-from lsst.meas.residualdetect.footprint import Peak
-from lsst.meas.residualdetect.model_package import DEFAULT_MODEL
+from lsst.meas.residualdetect.network.package import DEFAULT_MODEL
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 FIELD_SIZE = 500

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from lsst.meas.residualdetect import Scene
-from lsst.meas.residualdetect.scene_file import SceneFile
+from lsst.meas.residualdetect.io.scene_file import SceneFile
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 PSF_SIGMAS_PIX = (1.9, 1.7, 1.5)

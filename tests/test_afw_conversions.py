@@ -25,9 +25,9 @@ import pytest
 
 from conftest import BLEND_SOURCES, make_scene
 from lsst.meas.residualdetect import SceneError
+from lsst.meas.residualdetect.butler import DataModelError
 from lsst.meas.residualdetect.candidates import Candidate, add_candidates
-from lsst.meas.residualdetect.data_models import DataModelError
-from lsst.meas.residualdetect.footprint import Footprint
+from lsst.meas.residualdetect.detections import Footprint
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 pytest.importorskip("lsst.afw", reason="needs the LSST Science Pipelines (lsst.afw)")
@@ -40,14 +40,14 @@ from lsst.meas.algorithms import ImagePsf
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
 from afw_repository import detect, make_exposures, make_skymap
-from lsst.meas.residualdetect.data_models.afw.catalogues import (
+from lsst.meas.residualdetect.butler.catalogues.afw import (
     Schemas,
     peak_ids,
     read_catalogue,
     write_catalogue,
 )
-from lsst.meas.residualdetect.data_models.afw.exposures import exposure_like, read_exposures
-from lsst.meas.residualdetect.data_models.afw.models import read_models
+from lsst.meas.residualdetect.butler.images.afw import exposure_like, read_exposures
+from lsst.meas.residualdetect.butler.models.afw import read_models
 
 PSEUDO = ("merge_peak_sky", "sky_source")
 SCENE = make_scene(BLEND_SOURCES, rng=np.random.default_rng(5), shape=(100, 100))

@@ -37,9 +37,9 @@ from afw_repository import (
     make_skymap,
     pipetask,
 )
-from lsst.meas.residualdetect.data_models.afw.catalogues import read_catalogue
-from lsst.meas.residualdetect.data_models.afw.exposures import read_exposures
-from lsst.meas.residualdetect.data_models.afw.models import read_models
+from lsst.meas.residualdetect.butler.catalogues.afw import read_catalogue
+from lsst.meas.residualdetect.butler.images.afw import read_exposures
+from lsst.meas.residualdetect.butler.models.afw import read_models
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.tasks.deblend import DeblendConfig, DeblendTask
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionConfig, ResidualDetectionTask

@@ -31,7 +31,7 @@ from lsst.daf.butler import Butler
 bps = pytest.importorskip("lsst.ctrl.bps", reason="lsst-ctrl-bps is not installed")
 
 from conftest import HIDDEN, make_blend  # noqa: E402
-from lsst.meas.residualdetect.data_models.array.repository import (  # noqa: E402
+from lsst.meas.residualdetect.butler.repository import (  # noqa: E402
     COADDS_COLLECTION,
     create_repository,
     ingest_scenes,

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from conftest import HIDDEN, make_blend
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.main import _COMMANDS
-from lsst.meas.residualdetect.scene_file import SceneFile, read_scene_file, write_scene_file
+from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
 
 CLASSICAL = ("--detector", "matched_filter")
 
@@ -242,7 +242,7 @@ def test_options_of_scenes_do_not_go_with_tiles(tmp_path):
     ],
 )
 def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch):
-    import lsst.meas.residualdetect.cli.training as common
+    import lsst.meas.residualdetect.cli.training_options as common
 
     monkeypatch.setattr(common, "find_spec", lambda name: None)
     result = invoke(*arguments)

@@ -36,19 +36,17 @@ from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
-from lsst.meas.residualdetect.evaluation import EvaluationOptions, PeakClass, TruthClass
-from lsst.meas.residualdetect.evaluation.companion_light import (
+from lsst.meas.residualdetect.injection.companions import CompanionOptions, draw_companions, peak_fluxes
+from lsst.meas.residualdetect.injection.light import (
     add_source_noise,
     companion_snr,
     variance_per_flux,
 )
-from lsst.meas.residualdetect.evaluation.companion_recovery import (
+from lsst.meas.residualdetect.injection.recovery import (
     InjectedPatch,
     evaluate_companions,
     summarise_companions,
 )
-from lsst.meas.residualdetect.evaluation.companions import CompanionOptions, draw_companions, peak_fluxes
-from lsst.meas.residualdetect.evaluation.measures import FWHM_PER_SIGMA, point_source_snr, psf_sigma_pix
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.simulation.survey import draw_conditions
 from lsst.meas.residualdetect.tasks.evaluate_injected import (
@@ -60,6 +58,8 @@ from lsst.meas.residualdetect.tasks.inject_companions import (
     InjectCompanionsConnections,
 )
 from lsst.meas.residualdetect.tasks.make_companions import MakeCompanionsConfig, MakeCompanionsConnections
+from lsst.meas.residualdetect.truth import EvaluationOptions, PeakClass, TruthClass
+from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA, point_source_snr, psf_sigma_pix
 
 BANDS = ("g", "r", "i")
 STEP = 30

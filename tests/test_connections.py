@@ -24,8 +24,8 @@ from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.testUtils import lintConnections, makeQuantum
 
+from lsst.meas.residualdetect.butler.repository import create_repository
 from lsst.meas.residualdetect.cli.common import pipeline_path
-from lsst.meas.residualdetect.data_models.array.repository import create_repository
 from lsst.meas.residualdetect.tasks.residual_detection import (
     ResidualDetectionConfig,
     ResidualDetectionConnections,

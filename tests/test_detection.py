@@ -22,7 +22,7 @@ import pytest
 
 from conftest import make_scene
 from lsst.meas.residualdetect.detection import DetectionOptions, detect, detections_at
-from lsst.meas.residualdetect.point_source import point_source_sums, significance
+from lsst.meas.residualdetect.noise import point_source_sums, significance
 
 
 def _peaks(detections):

@@ -35,18 +35,19 @@ from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
-from lsst.meas.residualdetect.evaluation import PeakClass, comparison
-from lsst.meas.residualdetect.evaluation.comparison import compare
-from lsst.meas.residualdetect.evaluation.comparison_options import ComparisonOptions
-from lsst.meas.residualdetect.evaluation.entry import make_entry
-from lsst.meas.residualdetect.evaluation.experiment import rank_candidates, run_scene
-from lsst.meas.residualdetect.evaluation.oracle import Oracle, chi2_gain
-from lsst.meas.residualdetect.evaluation.outcome import read_outcome, write_outcome
-from lsst.meas.residualdetect.evaluation.plots import write_figures
-from lsst.meas.residualdetect.evaluation.pooling import classified_curve, pooled_curve, target_rows
-from lsst.meas.residualdetect.evaluation.populations import POPULATIONS, population
-from lsst.meas.residualdetect.evaluation.summary import strict_json
+from lsst.meas.residualdetect.experiments import comparison
+from lsst.meas.residualdetect.experiments.comparison import compare
+from lsst.meas.residualdetect.experiments.comparison_options import ComparisonOptions
+from lsst.meas.residualdetect.experiments.entry import make_entry
+from lsst.meas.residualdetect.experiments.experiment import rank_candidates, run_scene
+from lsst.meas.residualdetect.experiments.figures import write_figures
+from lsst.meas.residualdetect.experiments.oracle import Oracle, chi2_gain
+from lsst.meas.residualdetect.experiments.outcome import read_outcome, write_outcome
+from lsst.meas.residualdetect.experiments.populations import POPULATIONS, population
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
+from lsst.meas.residualdetect.truth import PeakClass
+from lsst.meas.residualdetect.truth.pooling import classified_curve, pooled_curve, target_rows
+from lsst.meas.residualdetect.truth.summary import strict_json
 from tiny_network import find_maxima, make_package
 
 SMALL = ComparisonOptions(("dense",), ("matched_filter", "oracle"), "", n_scenes=1, seed=3, size=100)

@@ -36,17 +36,17 @@ from lsst.meas.residualdetect import (
     SceneModel,
     SourceModel,
 )
-from lsst.meas.residualdetect.evaluation import (
+from lsst.meas.residualdetect.scene_model import gaussian_psf
+from lsst.meas.residualdetect.truth import (
     EvaluationOptions,
     PatchResult,
     evaluate_patch,
     summarise,
     summary_json,
 )
-from lsst.meas.residualdetect.evaluation.classification import CLASS_DTYPE
-from lsst.meas.residualdetect.evaluation.measures import point_source_snr, psf_sigma_pix
-from lsst.meas.residualdetect.evaluation.metrics import are_probabilities, reliability, shares
-from lsst.meas.residualdetect.scene_model import gaussian_psf
+from lsst.meas.residualdetect.truth.measures import point_source_snr, psf_sigma_pix
+from lsst.meas.residualdetect.truth.metrics import are_probabilities, reliability, shares
+from lsst.meas.residualdetect.truth.taxonomy import CLASS_DTYPE
 
 SIGMA_MODEL = 0.8
 SIGMA_PSF = 1.6

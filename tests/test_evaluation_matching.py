@@ -27,9 +27,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.residualdetect.evaluation.matching import match_in_turn, match_peaks
-from lsst.meas.residualdetect.evaluation.measures import brighter_neighbours
-from lsst.meas.residualdetect.evaluation.metrics import binned_recovery, median, ranking_curve, ratio
+from lsst.meas.residualdetect.truth.matching import match_in_turn, match_peaks
+from lsst.meas.residualdetect.truth.measures import brighter_neighbours
+from lsst.meas.residualdetect.truth.metrics import binned_recovery, median, ranking_curve, ratio
 
 SIGMA = 1.5
 RADIUS = 2.5

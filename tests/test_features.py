@@ -21,7 +21,12 @@ import numpy as np
 import pytest
 
 from conftest import make_scene
-from lsst.meas.residualdetect.features import CANONICAL_BANDS, FeatureOptions, in_noise_units, network_input
+from lsst.meas.residualdetect.network.features import (
+    CANONICAL_BANDS,
+    FeatureOptions,
+    in_noise_units,
+    network_input,
+)
 
 SOURCES = [(30.0, 30.0, (300.0, 500.0, 900.0)), (40.0, 20.0, (900.0, 100.0, 50.0))]
 GRI = [CANONICAL_BANDS.index(band) for band in "gri"]

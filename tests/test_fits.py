@@ -21,7 +21,10 @@ from astropy.io import fits as astropy_fits
 
 from conftest import make_scene
 from lsst.meas.residualdetect import Detections, ParentModel, Peak, SceneModel, SourceModel
-from lsst.meas.residualdetect.data_models.array import fits
+from lsst.meas.residualdetect.io.fits_coadd import read_coadd, write_coadd
+from lsst.meas.residualdetect.io.fits_common import FitsError
+from lsst.meas.residualdetect.io.fits_detections import read_detections, write_detections
+from lsst.meas.residualdetect.io.fits_models import read_model, write_model
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 
 
@@ -34,8 +37,8 @@ def coadd():
 
 def test_coadd_round_trip(tmp_path, coadd):
     coadd.variance[0, 2, 2] = np.inf
-    fits.write_coadd(tmp_path / "r.fits", coadd)
-    back = fits.read_coadd(tmp_path / "r.fits")
+    write_coadd(tmp_path / "r.fits", coadd)
+    back = read_coadd(tmp_path / "r.fits")
     for key in ("images", "variance", "mask", "psfs"):
         expected = getattr(coadd, key)
         if key == "mask":  # an infinite variance is NO_DATA
@@ -50,7 +53,7 @@ def test_coadd_round_trip(tmp_path, coadd):
 
 
 def test_coadd_is_plain_fits(tmp_path, coadd):
-    fits.write_coadd(tmp_path / "r.fits", coadd)
+    write_coadd(tmp_path / "r.fits", coadd)
     with astropy_fits.open(tmp_path / "r.fits") as hdus:
         hdus.verify("exception")
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE", "PSF"]
@@ -70,12 +73,12 @@ def test_coadd_is_plain_fits(tmp_path, coadd):
     ],
 )
 def test_a_bad_coadd_is_named_with_its_fault(tmp_path, coadd, change, words):
-    fits.write_coadd(tmp_path / "good.fits", coadd)
+    write_coadd(tmp_path / "good.fits", coadd)
     with astropy_fits.open(tmp_path / "good.fits") as hdus:
         change(hdus)
         hdus.writeto(tmp_path / "bad.fits")
-    with pytest.raises(fits.FitsError) as caught:
-        fits.read_coadd(tmp_path / "bad.fits")
+    with pytest.raises(FitsError) as caught:
+        read_coadd(tmp_path / "bad.fits")
     assert "bad.fits: " in str(caught.value)
     assert words in str(caught.value)
 
@@ -83,16 +86,16 @@ def test_a_bad_coadd_is_named_with_its_fault(tmp_path, coadd, change, words):
 @pytest.mark.parametrize("fraction", [0, 0.01, 0.5, 0.9])
 @pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")
 def test_a_truncated_coadd_is_named(tmp_path, coadd, fraction):
-    fits.write_coadd(tmp_path / "good.fits", coadd)
+    write_coadd(tmp_path / "good.fits", coadd)
     content = (tmp_path / "good.fits").read_bytes()
     (tmp_path / "short.fits").write_bytes(content[: int(fraction * len(content))])
-    with pytest.raises(fits.FitsError, match="short.fits: "):
-        fits.read_coadd(tmp_path / "short.fits")
+    with pytest.raises(FitsError, match="short.fits: "):
+        read_coadd(tmp_path / "short.fits")
 
 
 def test_a_coadd_file_holds_one_band(tmp_path):
     with pytest.raises(ValueError, match="holds one band"):
-        fits.write_coadd(tmp_path / "gri.fits", make_scene([]))
+        write_coadd(tmp_path / "gri.fits", make_scene([]))
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -102,8 +105,8 @@ def test_detections_round_trip(tmp_path, empty):
     labels[10:18, 10:12] = 2
     peaks = [Peak(1, 3, 4.25, frozenset("gr")), Peak(2, 12, 11), Peak(5, 4, 8, frozenset("i"), 2, 7.5)]
     detections = Detections(()) if empty else Detections.from_labels(labels, peaks, (0, 0))
-    fits.write_detections(tmp_path / "d.fits", detections)
-    back = fits.read_detections(tmp_path / "d.fits")
+    write_detections(tmp_path / "d.fits", detections)
+    back = read_detections(tmp_path / "d.fits")
     assert back == detections
 
 
@@ -111,7 +114,7 @@ def test_detections_are_small(tmp_path):
     # A span for each row, not an image for each footprint.
     labels = np.zeros((2000, 2000), int)
     labels[100:1900, 100:1900] = 1
-    fits.write_detections(tmp_path / "d.fits", Detections.from_labels(labels, [Peak(1, 200, 200)]))
+    write_detections(tmp_path / "d.fits", Detections.from_labels(labels, [Peak(1, 200, 200)]))
     assert (tmp_path / "d.fits").stat().st_size < 100_000
 
 
@@ -132,8 +135,8 @@ def test_models_round_trip(tmp_path, n_parents):
         ParentModel(11, (source(7),), 1e9, 10**9, 200, False),
     )[:n_parents]
     model = SceneModel(scene.bands, scene.psfs, gaussian_psf(0.8, (17, 17)).astype(np.float32), parents)
-    fits.write_model(tmp_path / "m.fits", model)
-    back = fits.read_model(tmp_path / "m.fits")
+    write_model(tmp_path / "m.fits", model)
+    back = read_model(tmp_path / "m.fits")
     assert back.bands == model.bands
     np.testing.assert_array_equal(back.model_psf, model.model_psf)
     np.testing.assert_array_equal(back.psfs, model.psfs)

@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 import yaml
 
-from lsst.meas.residualdetect.features import CANONICAL_BANDS, FeatureOptions
-from lsst.meas.residualdetect.model_package import (
+from lsst.meas.residualdetect.io.package_files import find_file
+from lsst.meas.residualdetect.network.features import CANONICAL_BANDS, FeatureOptions
+from lsst.meas.residualdetect.network.package import (
     ModelPackageError,
     load_package,
     package_names,
     write_package,
 )
-from lsst.meas.residualdetect.package_files import find_file
 from tiny_network import DESCRIPTION, make_package
 
 

@@ -33,9 +33,9 @@ from lsst.meas.residualdetect.detectors import (
     load_detector,
 )
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
-from lsst.meas.residualdetect.detectors.paste_mask import paste_mask
-from lsst.meas.residualdetect.model_package import ModelPackageError
-from lsst.meas.residualdetect.scene_file import write_scene_file
+from lsst.meas.residualdetect.io.scene_file import write_scene_file
+from lsst.meas.residualdetect.network.package import ModelPackageError
+from lsst.meas.residualdetect.network.paste_mask import paste_mask
 from tiny_network import find_maxima, make_package
 
 BLEND = [(30.0, 30.0, 800.0), (30.0, 34.0, 150.0)]
@@ -310,7 +310,7 @@ def test_a_network_of_another_interface_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("wanted", "n"), [("3", 3), ("2,4", 2), ("", None), ("no", None), ("0", None)])
 def test_threads_are_those_the_user_asks_for(monkeypatch, wanted, n):
-    onnx = pytest.importorskip("lsst.meas.residualdetect.detectors.onnx")
+    onnx = pytest.importorskip("lsst.meas.residualdetect.network.onnx")
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(5)), raising=False)
     assert onnx._n_threads() == (n or 5)
@@ -365,9 +365,9 @@ def test_detectron2_runs_the_weights_of_the_package(tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     from detectron2.modeling import build_model
 
-    from lsst.meas.residualdetect.detectors.detectron2 import Detectron2Network
-    from lsst.meas.residualdetect.network.config import read_config
-    from lsst.meas.residualdetect.package_files import find_file
+    from lsst.meas.residualdetect.io.package_files import find_file
+    from lsst.meas.residualdetect.network.detectron2 import Detectron2Network
+    from lsst.meas.residualdetect.network.modeling.config import read_config
 
     options = ("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "MODEL.WEIGHTS", "")
     cfg = read_config(find_file("config/training", "mask_rcnn_ugrizy.yaml"), options)

@@ -30,19 +30,19 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler
 
 from conftest import HIDDEN, make_blend, make_scene
-from lsst.meas.residualdetect.cli import main
-from lsst.meas.residualdetect.cli.common import pipeline_path
-from lsst.meas.residualdetect.data_models import DataModelError
-from lsst.meas.residualdetect.data_models.array.repository import (
+from lsst.meas.residualdetect.butler import DataModelError
+from lsst.meas.residualdetect.butler.repository import (
     COADDS_COLLECTION,
     SKYMAP,
     create_repository,
     ingest_scenes,
     open_repository,
 )
-from lsst.meas.residualdetect.scene_file import SceneFile
+from lsst.meas.residualdetect.cli import main
+from lsst.meas.residualdetect.cli.common import pipeline_path
+from lsst.meas.residualdetect.io.scene_file import SceneFile
+from lsst.meas.residualdetect.tasks.read_run import last_iteration, read_results, run_detector, task_usage
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask
-from lsst.meas.residualdetect.tasks.results import last_iteration, read_results, run_detector, task_usage
 
 PIPELINE = pipeline_path("embedded.yaml")
 

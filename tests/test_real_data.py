@@ -29,7 +29,7 @@ from lsst.meas.residualdetect.candidates import add_candidates
 from lsst.meas.residualdetect.deblend import DeblendOptions, deblend
 from lsst.meas.residualdetect.detection import detect, detections_at
 from lsst.meas.residualdetect.detectors import load_detector
-from lsst.meas.residualdetect.scene_file import read_scene_file
+from lsst.meas.residualdetect.io.scene_file import read_scene_file
 
 PATH = Path(
     os.environ.get(

@@ -22,8 +22,8 @@ import numpy as np
 from conftest import HIDDEN, make_blend
 from lsst.meas.residualdetect import Detections, Peak
 from lsst.meas.residualdetect.deblend import deblend
+from lsst.meas.residualdetect.deblend.redeblend import changed_parents, redeblend
 from lsst.meas.residualdetect.detection import detect
-from lsst.meas.residualdetect.redeblend import changed_parents, redeblend
 
 
 def _with_hidden_peak(detections):

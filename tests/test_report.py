@@ -31,20 +31,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from lsst.meas.residualdetect.evaluation import (
-    Evaluation,
-    PatchResult,
-    evaluate_patch,
-    summarise,
-)
-from lsst.meas.residualdetect.report import ReportOptions, write_report
-from lsst.meas.residualdetect.report.markers import (
+from lsst.meas.residualdetect.plots.markers import (
     busiest_window,
     outline_path,
     patch_markers,
     window_around,
 )
-from lsst.meas.residualdetect.report.pictures import (
+from lsst.meas.residualdetect.plots.pictures import (
     colour_picture,
     png_data_uri,
     residual_picture,
@@ -52,7 +45,14 @@ from lsst.meas.residualdetect.report.pictures import (
     smoothed_significance,
     white_balance,
 )
-from lsst.meas.residualdetect.report.svg import TEXT
+from lsst.meas.residualdetect.plots.svg import TEXT
+from lsst.meas.residualdetect.report import ReportOptions, write_report
+from lsst.meas.residualdetect.truth import (
+    Evaluation,
+    PatchResult,
+    evaluate_patch,
+    summarise,
+)
 from test_evaluation import every_class, make_result
 
 

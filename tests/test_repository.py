@@ -23,9 +23,9 @@ from lsst.daf.butler import Butler
 
 from conftest import make_blend, make_scene
 from lsst.meas.residualdetect import SceneError
-from lsst.meas.residualdetect.data_models.array import fits
-from lsst.meas.residualdetect.data_models.array.formatters import DetectionsFormatter
-from lsst.meas.residualdetect.data_models.array.repository import (
+from lsst.meas.residualdetect.butler.formatters import DetectionsFormatter
+from lsst.meas.residualdetect.butler.images.embedded import stack_bands
+from lsst.meas.residualdetect.butler.repository import (
     COADDS_COLLECTION,
     SKYMAP,
     RepositoryError,
@@ -34,8 +34,8 @@ from lsst.meas.residualdetect.data_models.array.repository import (
     open_repository,
     read_inputs,
 )
-from lsst.meas.residualdetect.data_models.array.stacking import stack_bands
-from lsst.meas.residualdetect.scene_file import SceneFile, write_scene_file
+from lsst.meas.residualdetect.io.fits_coadd import write_coadd
+from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 
 
 def _where(patch):
@@ -108,7 +108,7 @@ def test_fits_coadds_of_one_object_make_a_scene(tmp_path):
     paths = []
     for band in scene.bands:
         paths.append(tmp_path / f"{band}.fits")
-        fits.write_coadd(paths[-1], scene.select_bands([band]))
+        write_coadd(paths[-1], scene.select_bands([band]))
     write_scene_file(tmp_path / "other.npz", SceneFile(make_scene([])))
     first, second = read_inputs([*paths[:2], tmp_path / "other.npz", paths[2]])
     np.testing.assert_array_equal(first.scene.images, scene.images)

@@ -20,7 +20,7 @@ import pytest
 
 from conftest import make_scene
 from lsst.meas.residualdetect import SceneError
-from lsst.meas.residualdetect.scene_file import SceneFile, read_scene_file, write_scene_file
+from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
 
 
 def _content(scene):

@@ -26,7 +26,7 @@ from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
-from lsst.meas.residualdetect.model_package import DEFAULT_MODEL, load_package
+from lsst.meas.residualdetect.network.package import DEFAULT_MODEL, load_package
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 

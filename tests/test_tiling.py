@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.residualdetect.detectors.tiling import detect_in_tiles, make_tiles
+from lsst.meas.residualdetect.network.tiling import detect_in_tiles, make_tiles
 from tiny_network import REACH_PIX, find_maxima
 
 lengths = st.integers(1, 90)

@@ -29,9 +29,9 @@ torch = pytest.importorskip("torch")
 for _needed in ("torchvision", "onnx", "safetensors"):
     pytest.importorskip(_needed)
 
-from lsst.meas.residualdetect.model_package import load_package  # noqa: E402
-from lsst.meas.residualdetect.network.config import feature_options, read_config  # noqa: E402
-from lsst.meas.residualdetect.package_files import find_file  # noqa: E402
+from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
+from lsst.meas.residualdetect.network.modeling.config import feature_options, read_config  # noqa: E402
+from lsst.meas.residualdetect.network.package import load_package  # noqa: E402
 from lsst.meas.residualdetect.training import TileOptions, generate_tiles  # noqa: E402
 from lsst.meas.residualdetect.training.dataset import TileCrops, crop_tile, to_detectron2  # noqa: E402
 from lsst.meas.residualdetect.training.export import export_package, write_onnx  # noqa: E402

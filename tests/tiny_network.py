@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from lsst.meas.residualdetect.model_package import ModelPackage, write_package
+from lsst.meas.residualdetect.network.package import ModelPackage, write_package
 
 DESCRIPTION: Mapping[str, Any] = {
     "name": "tiny",

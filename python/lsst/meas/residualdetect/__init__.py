@@ -15,7 +15,7 @@
 
 """Find unrecognised blends in the residuals of the scarlet deblender."""
 
-from .footprint import Detections, Footprint, Parent, Peak
+from .detections import Detections, Footprint, Parent, Peak
 from .scene import Scene, SceneError
 from .scene_model import ParentModel, SceneModel, SourceModel
 from .version import __version__

@@ -25,8 +25,8 @@ import numpy as np
 from astropy.table import Table
 
 from .candidates import Candidate
-from .footprint import Detections
-from .point_source import point_source_snr
+from .detections import Detections
+from .noise import point_source_snr
 from .scene import Array, Scene
 
 __all__ = ["candidate_table"]

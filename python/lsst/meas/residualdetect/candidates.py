@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .footprint import Detections, Footprint, Parent, Peak
+from .detections import Detections, Footprint, Parent, Peak
 from .scene import Scene
 
 __all__ = ["DEFAULT_MIN_DISTANCE_PIX", "Candidate", "add_candidates"]

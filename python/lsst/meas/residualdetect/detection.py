@@ -26,7 +26,7 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
-from .footprint import Detections, Peak
+from .detections import Detections, Peak
 from .scene import Array, Scene
 
 __all__ = ["DetectionOptions", "detect", "detections_at"]

@@ -25,7 +25,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..package_files import find_file
+from ..io.package_files import find_file
 
 __all__ = [
     "check_folder",

@@ -53,8 +53,8 @@ def deblend(scenes: tuple[Path, ...], out: Path, engine: str) -> None:
       residualdetect deblend scenes/*.npz --out deblended
     """
     from ..deblend import deblend as run
-    from ..scene_file import read_scene_file, write_scene_file
-    from .scenes import detections_of
+    from ..io.scene_file import read_scene_file, write_scene_file
+    from .scene_arguments import detections_of
 
     check_stems(scenes)
     check_folder(out)

@@ -45,7 +45,7 @@ def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> 
 
     What it prints goes to a file, whose end is shown if it fails.
     """
-    from ..data_models.array.repository import COADDS_COLLECTION
+    from ..butler.repository import COADDS_COLLECTION
 
     program = Path(sys.executable).with_name("pipetask")
     if not program.exists():
@@ -105,8 +105,8 @@ def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: in
     Example:
       residualdetect demo --out demo
     """
-    from ..data_models.array.repository import create_repository, ingest_scenes
-    from ..scene_file import SceneFile
+    from ..butler.repository import create_repository, ingest_scenes
+    from ..io.scene_file import SceneFile
     from ..simulation import SimulationOptions, simulate_scenes
     from .report import make_report
 

@@ -67,9 +67,9 @@ def detect(
     from ..candidates import DEFAULT_MIN_DISTANCE_PIX, add_candidates
     from ..deblend import deblend
     from ..detectors import load_detector
-    from ..scene_file import read_scene_file
-    from ..whole_file import whole_file
-    from .scenes import detections_of
+    from ..io.scene_file import read_scene_file
+    from ..io.whole_file import whole_file
+    from .scene_arguments import detections_of
 
     check_stems(scenes)
     check_parent(out)

@@ -25,7 +25,7 @@ import click
 
 from ..deblend import engine_names
 from ..detectors import detector_names
-from ..model_package import DEFAULT_MODEL
+from ..network.package import DEFAULT_MODEL
 from .common import check_folder, progress_bar
 
 __all__ = ["evaluate"]
@@ -97,13 +97,13 @@ def evaluate(
       residualdetect evaluate --out results -n 20 --population dense \\
           --detector onnx --detector oracle --iterations 2
     """
-    from ..evaluation.comparison import compare
-    from ..evaluation.comparison_options import ComparisonOptions
-    from ..evaluation.plots import write_figures
-    from ..evaluation.summary import strict_json
-    from ..evaluation.tables import markdown
+    from ..experiments.comparison import compare
+    from ..experiments.comparison_options import ComparisonOptions
+    from ..experiments.figures import write_figures
+    from ..experiments.tables import markdown
+    from ..io.whole_file import whole_file
     from ..simulation.parallel import usable_cores
-    from ..whole_file import whole_file
+    from ..truth.summary import strict_json
 
     options = ComparisonOptions(
         populations=tuple(dict.fromkeys(populations)),

@@ -58,10 +58,10 @@ def export(run: Path, out: Path, number: int, seed: int, checkpoint: str | None,
     Example:
       residualdetect export run --out models/mine
     """
-    from .training import need_detectron2
+    from .training_options import need_detectron2
 
     need_detectron2()
-    from ..network.config import read_config
+    from ..network.modeling.config import read_config
     from ..training.export import export_package
 
     if checkpoint is None:

@@ -48,7 +48,7 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None) -> No
       residualdetect ingest repo blend.npz --pixel-scale 0.168
       residualdetect ingest repo coadd_g.fits coadd_r.fits coadd_i.fits
     """
-    from ..data_models.array.repository import (
+    from ..butler.repository import (
         COADDS_COLLECTION,
         create_repository,
         ingest_scenes,

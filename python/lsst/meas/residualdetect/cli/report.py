@@ -44,13 +44,13 @@ def make_report(
     command : `str`, optional
         What the user typed, to stand in the report.
     """
-    from ..data_models.array.repository import open_repository
-    from ..evaluation import summarise, summary_json
+    from ..butler.repository import open_repository
+    from ..io.whole_file import whole_file
     from ..report import write_report
-    from ..tasks.results import last_iteration, read_results, run_detector, task_usage
+    from ..tasks.read_run import last_iteration, read_results, run_detector, task_usage
+    from ..truth import summarise, summary_json
     from ..version import __version__
-    from ..whole_file import whole_file
-    from .table import print_summary
+    from .run_table import print_summary
 
     with console.status("Making the report"):
         butler = open_repository(repo)

@@ -128,7 +128,7 @@ def simulate(
             )
         click.echo(f"{number} tiles in {out}, {made} of them new")
         return
-    from ..scene_file import SceneFile, write_scene_file
+    from ..io.scene_file import SceneFile, write_scene_file
     from ..simulation import SimulationOptions, read_catsim, simulate_scenes
 
     options = SimulationOptions(

@@ -66,10 +66,10 @@ def train(
       residualdetect train --tiles tiles --validation val --out run
       residualdetect train --tiles tiles --validation val --out run SOLVER.MAX_ITER 5000
     """
-    from .training import config_path, need_detectron2
+    from .training_options import config_path, need_detectron2
 
     need_detectron2()
-    from ..network.config import read_config
+    from ..network.modeling.config import read_config
     from ..training.train import train as run
 
     paths = ("TILES.TRAIN", str(tiles), "TILES.VALIDATION", str(validation), "OUTPUT_DIR", str(out))

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from ..footprint import Parent
+from ..detections import Parent
 from ..scene import Scene
 from ..scene_model import SceneModel
 from .options import DeblendError, DeblendOptions

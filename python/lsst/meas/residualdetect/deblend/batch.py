@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..footprint import Parent, Peak
+from ..detections import Parent, Peak
 from ..scene import Array, Scene
 from ..scene_model import difference_kernels
 from .convolve import BandConvolver

@@ -30,7 +30,7 @@ from scipy import ndimage
 
 from lsst.scarlet import lite
 
-from ..footprint import Footprint, Parent, Peak
+from ..detections import Footprint, Parent, Peak
 from ..scene import Array, Scene
 from .batch import Cutout, footprint_mask, make_cutout
 

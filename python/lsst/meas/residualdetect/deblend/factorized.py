@@ -32,7 +32,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..footprint import Parent
+from ..detections import Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel, gaussian_psf
 from .batch import Batch, Cutout, common_shape, make_batch, make_cutouts

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..footprint import Peak
+from ..detections import Peak
 from ..scene import Scene
 from .batch import Batch, Component
 from .monotonic import make_monotonic

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from lsst.scarlet import lite
 
-from ..footprint import Footprint, Parent
+from ..detections import Footprint, Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel
 from .batch import Cutout, footprint_mask, make_cutouts

@@ -25,12 +25,12 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ..candidates import Candidate
-from ..features import CANONICAL_BANDS, in_noise_units, network_input
-from ..footprint import Footprint, Peak
-from ..model_package import ModelPackage
+from ..detections import Footprint, Peak
+from ..network.features import CANONICAL_BANDS, in_noise_units, network_input
+from ..network.package import ModelPackage
+from ..network.paste_mask import paste_mask
+from ..network.tiling import Network, detect_in_tiles
 from ..scene import Array, Scene
-from .paste_mask import paste_mask
-from .tiling import Network, detect_in_tiles
 
 __all__ = ["MaskRcnn"]
 

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..candidates import Candidate
-from ..footprint import Footprint, Peak
-from ..point_source import point_source_sums, significance
+from ..detections import Footprint, Peak
+from ..noise import point_source_sums, significance
 from ..scene import DEFAULT_BAD_PLANES, Array, Scene
 
 __all__ = ["MatchedFilter"]

@@ -22,8 +22,8 @@ from importlib import import_module
 from typing import Protocol
 
 from ..candidates import Candidate
-from ..footprint import Peak
-from ..model_package import DEFAULT_MODEL, load_package
+from ..detections import Peak
+from ..network.package import DEFAULT_MODEL, load_package
 from ..scene import Array, Scene
 
 __all__ = [
@@ -45,7 +45,10 @@ NETWORK_DETECTORS: Mapping[str, str] = {
 }
 
 # Class of what runs the network; its module is imported only when asked for.
-_NETWORKS: Mapping[str, str] = {"onnx": ".onnx:OnnxNetwork", "detectron2": ".detectron2:Detectron2Network"}
+_NETWORKS: Mapping[str, str] = {
+    "onnx": "..network.onnx:OnnxNetwork",
+    "detectron2": "..network.detectron2:Detectron2Network",
+}
 
 
 class DetectorError(ValueError):

@@ -13,4 +13,4 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""The network in Detectron2's terms: backbone and configuration."""
+"""The network: its input, its package on disk, and what runs it."""

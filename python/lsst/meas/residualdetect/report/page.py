@@ -28,22 +28,22 @@ import jinja2
 import numpy as np
 from astropy.table import Table
 
-from ..evaluation.metrics import are_probabilities, ratio
-from ..evaluation.pooling import WRONG, pooled_column, pooled_curve
-from ..evaluation.results import Evaluation, PatchResult, PeakClass, TruthClass
-from ..evaluation.summary import summarise
-from ..whole_file import whole_file
-from .figures import (
+from ..io.whole_file import whole_file
+from ..plots.markers import class_label
+from ..plots.pictures import white_balance
+from ..plots.run_figures import (
     PEAK_COLOURS,
     chi2_figure,
     flux_error_figure,
     purity_figure,
     recovery_figure,
 )
-from .markers import class_label
+from ..plots.score_figures import reliability_figure, score_figure
+from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
+from ..truth.metrics import are_probabilities, ratio
+from ..truth.pooling import WRONG, pooled_column, pooled_curve
+from ..truth.summary import summarise
 from .options import ReportOptions
-from .pictures import white_balance
-from .score_figures import reliability_figure, score_figure
 from .views import Canvas, View, close_ups, patch_view
 
 __all__ = ["write_report"]

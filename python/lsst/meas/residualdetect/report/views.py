@@ -24,10 +24,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..evaluation.results import Evaluation, PatchResult, PeakClass, TruthClass
+from ..plots.markers import (
+    Marker,
+    Window,
+    busiest_window,
+    class_label,
+    outline_path,
+    patch_markers,
+    window_around,
+)
+from ..plots.pictures import colour_picture, png_data_uri, residual_picture, smoothed_significance
 from ..scene import Array
-from .markers import Marker, Window, busiest_window, class_label, outline_path, patch_markers, window_around
-from .pictures import colour_picture, png_data_uri, residual_picture, smoothed_significance
+from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
 
 __all__ = ["Canvas", "Panel", "View", "close_ups", "patch_view"]
 

@@ -26,10 +26,10 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import Field, ListField
 
-from ..data_models import load_data_model
+from ..butler import load_data_model
 from ..deblend import check_engine, deblend
-from ..footprint import Detections
-from ..redeblend import changed_parents, redeblend
+from ..deblend.redeblend import changed_parents, redeblend
+from ..detections import Detections
 from ..scene import Scene
 from ..scene_model import SceneModel
 from .deblend_options import DeblendOptionsConfig

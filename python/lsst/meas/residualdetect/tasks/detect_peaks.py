@@ -23,7 +23,7 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ListField, RangeField
 
-from ..data_models import load_data_model
+from ..butler import load_data_model
 from ..detection import DetectionOptions, detect
 from .patch import PATCH_DIMENSIONS, read_scene
 

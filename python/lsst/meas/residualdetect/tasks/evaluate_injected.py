@@ -28,11 +28,11 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ListField, RangeField
 
-from ..data_models import load_data_model
+from ..butler import load_data_model
 from ..detection import DetectionOptions
-from ..evaluation import EvaluationOptions
-from ..evaluation.companion_recovery import InjectedPatch, evaluate_companions, summarise_companions
+from ..injection.recovery import InjectedPatch, evaluate_companions, summarise_companions
 from ..scene import DEFAULT_BAD_PLANES
+from ..truth import EvaluationOptions
 from .patch import PATCH_DIMENSIONS, read_scene, wavelength_order
 
 __all__ = ["EvaluateInjectedConfig", "EvaluateInjectedConnections", "EvaluateInjectedTask"]
@@ -220,7 +220,7 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
         -------
         result : `lsst.pipe.base.Struct`
             ``companions`` and ``peaks`` (`astropy.table.Table`); see
-            `~lsst.meas.residualdetect.evaluation.companion_recovery.InjectedResult`.
+            `~lsst.meas.residualdetect.injection.recovery.InjectedResult`.
             The metadata gets the counts of `summarise_companions`, and
             ``n_control`` and ``n_lost``.
         """

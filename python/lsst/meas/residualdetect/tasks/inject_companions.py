@@ -28,7 +28,7 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import Field, ListField, RangeField
 
-from ..evaluation.companion_light import add_source_noise, companion_snr, variance_per_flux
+from ..injection.light import add_source_noise, companion_snr, variance_per_flux
 from ..scene import DEFAULT_BAD_PLANES
 from .patch import PATCH_DIMENSIONS, patch_generator
 
@@ -155,7 +155,7 @@ class InjectCompanionsTask(pipe_base.PipelineTask):
             raise pipe_base.NoWorkFound(f"{data_id}: the companions have no flux in this band")
         if self.config.use_cell_coadds:
             # Needs lsst.afw, without which this module can still be read.
-            from ..data_models.afw.exposures import stitch_cells
+            from ..butler.images.afw import stitch_cells
 
             coadd = stitch_cells(butlerQC.get(inputRefs.coadd_cell), butlerQC.get(inputRefs.background))
         else:

@@ -26,9 +26,9 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ConfigField, Field, ListField, RangeField
 
-from ..data_models import load_data_model
-from ..evaluation.companions import draw_companions
-from ..footprint import Detections
+from ..butler import load_data_model
+from ..detections import Detections
+from ..injection.companions import draw_companions
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from .companions_config import CompanionOptionsConfig
 from .patch import PATCH_DIMENSIONS, patch_generator, read_scene

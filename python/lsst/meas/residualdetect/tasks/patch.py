@@ -25,7 +25,7 @@ import numpy as np
 
 from lsst.pipe.base import NoWorkFound, QuantumContext
 
-from ..data_models import DataModel
+from ..butler import DataModel
 from ..scene import Scene, SceneError
 
 __all__ = [

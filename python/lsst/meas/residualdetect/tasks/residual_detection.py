@@ -23,15 +23,15 @@ from typing import Any
 
 import lsst.pipe.base as pipe_base
 
+from ..butler import DataModelError, load_data_model
 from ..candidate_table import candidate_table
 from ..candidates import add_candidates
-from ..data_models import DataModelError, load_data_model
 from ..deblend import check_engine
+from ..deblend.singles import SKY_OBJECT, Unmodelled, model_singles
+from ..detections import Detections
 from ..detectors import load_detector
-from ..footprint import Detections
 from ..scene import Scene
 from ..scene_model import SceneModel
-from ..unmodelled import SKY_OBJECT, Unmodelled, model_singles
 from .patch import read_coadds, read_scene, wavelength_order
 from .residual_detection_config import ResidualDetectionConfig, ResidualDetectionConnections
 

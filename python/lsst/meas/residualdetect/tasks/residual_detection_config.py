@@ -24,10 +24,10 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, ConfigField, Field, FieldValidationError, ListField, RangeField
 
+from ..butler import STORAGE_CLASSES
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
-from ..data_models import STORAGE_CLASSES
 from ..detectors import DEFAULT_DETECTOR, detector_names
-from ..model_package import DEFAULT_MODEL
+from ..network.package import DEFAULT_MODEL
 from ..scene import DEFAULT_BAD_PLANES
 from .deblend_options import DeblendOptionsConfig
 from .patch import PATCH_DIMENSIONS

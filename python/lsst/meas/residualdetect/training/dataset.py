@@ -28,8 +28,8 @@ from detectron2.config import CfgNode
 from detectron2.structures import BitMasks, Boxes, Instances
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ..features import CANONICAL_BANDS, FeatureOptions, network_input
-from ..network.config import feature_options
+from ..network.features import CANONICAL_BANDS, FeatureOptions, network_input
+from ..network.modeling.config import feature_options
 from .instances import MASK_SIDE
 from .shards import Tile, read_shard, shard_paths
 

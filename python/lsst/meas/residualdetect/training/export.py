@@ -35,14 +35,14 @@ from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
 
-from ..evaluation.comparison import compare
-from ..evaluation.comparison_options import ComparisonOptions
-from ..evaluation.pooling import WRONG, classified_curve
-from ..evaluation.results import PeakClass
-from ..features import CANONICAL_BANDS
-from ..model_package import ModelPackage, write_package
-from ..network.config import feature_options
+from ..experiments.comparison import compare
+from ..experiments.comparison_options import ComparisonOptions
+from ..network.features import CANONICAL_BANDS
+from ..network.modeling.config import feature_options
+from ..network.package import ModelPackage, write_package
 from ..simulation.parallel import usable_cores
+from ..truth.evaluation import PeakClass
+from ..truth.pooling import WRONG, classified_curve
 from .calibration import fit_calibration
 
 __all__ = ["export_package", "load_trained", "write_onnx"]

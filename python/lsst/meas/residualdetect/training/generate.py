@@ -26,11 +26,11 @@ import numpy as np
 
 from ..deblend import check_engine, deblend_scenes
 from ..detection import detect, detections_at
-from ..evaluation.results import EvaluationOptions
-from ..features import CANONICAL_BANDS, in_noise_units
-from ..footprint import Detections
+from ..detections import Detections
+from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..scene import Scene
 from ..simulation.simulate import simulate_with_stamps
+from ..truth.evaluation import EvaluationOptions
 from .degrade import mask_pixels, with_wrong_psfs
 from .instances import find_instances, undetected
 from .shards import Tile, write_shard

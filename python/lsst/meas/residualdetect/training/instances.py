@@ -22,12 +22,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..evaluation.classification import classify_truth
-from ..evaluation.measures import psf_sigma_pix
-from ..evaluation.results import EvaluationOptions, TruthClass
-from ..footprint import Detections
+from ..detections import Detections
 from ..scene import Scene
 from ..simulation.rendering import Stamp
+from ..truth.evaluation import EvaluationOptions, TruthClass
+from ..truth.measures import psf_sigma_pix
+from ..truth.taxonomy import classify_truth
 
 __all__ = ["INSTANCE_DTYPE", "MASK_SIDE", "find_instances", "undetected"]
 

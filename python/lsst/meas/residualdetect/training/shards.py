@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..whole_file import whole_file
+from ..io.whole_file import whole_file
 from .instances import INSTANCE_DTYPE
 
 __all__ = ["CANONICAL_BANDS", "Shard", "Tile", "read_shard", "shard_paths", "write_shard"]
 
-from ..features import CANONICAL_BANDS
+from ..network.features import CANONICAL_BANDS
 
 _ARRAYS = ("residual", "model", "has_band", "peaks", "instances", "names")
 

@@ -29,10 +29,10 @@ from detectron2.evaluation import DatasetEvaluator
 from scipy.spatial import cKDTree
 
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
-from ..evaluation.matching import match_in_turn
-from ..evaluation.metrics import RankingCurve, ranking_curve
-from ..evaluation.results import EvaluationOptions
-from ..network.config import feature_options
+from ..network.modeling.config import feature_options
+from ..truth.evaluation import EvaluationOptions
+from ..truth.matching import match_in_turn
+from ..truth.metrics import RankingCurve, ranking_curve
 from .dataset import crop_tile, to_detectron2
 from .shards import read_shard, shard_paths
 

@@ -1,0 +1,122 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What to compare, and whose results a folder holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..detectors import NETWORK_DETECTORS
+from ..io.whole_file import whole_file
+from ..network.package import DEFAULT_MODEL, load_package
+from ..truth.evaluation import EvaluationOptions
+from .populations import population
+
+__all__ = ["ComparisonOptions", "claim_folder"]
+
+_OPTIONS_FILE = "options.json"
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """What to compare on what.
+
+    Parameters
+    ----------
+    populations : `tuple` [`str`, ...]
+        Names of `POPULATIONS`.
+    detectors : `tuple` [`str`, ...]
+        Names of detectors, or ``oracle``.
+    model : `str`
+        Model package of those detectors that need one.
+    n_scenes : `int`
+        Scenes of each population.
+    seed : `int`
+        Scene k of a population depends on this and k only.
+    size : `int`
+        Side of a scene in pixels.
+    n_iterations : `int`
+        How often to look and deblend again.
+    engine : `str`
+        Deblender.
+    """
+
+    populations: tuple[str, ...]
+    detectors: tuple[str, ...]
+    model: str
+    n_scenes: int = 50
+    seed: int = 9000
+    size: int = 300
+    n_iterations: int = 1
+    engine: str = "factorized"
+
+
+def _model_facts(options: ComparisonOptions) -> dict[str, str]:
+    """The content of the model package, if a detector needs it: networks of
+    one name come and go.
+    """
+    if not set(options.detectors) & NETWORK_DETECTORS.keys():
+        return {}
+    package = load_package(options.model or DEFAULT_MODEL)
+    about = ("folder", "name", "training", "results")
+    content = {key: value for key, value in asdict(package).items() if key not in about}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {"model": f"{package.name} {digest[:12]}"}
+
+
+def _facts(options: ComparisonOptions) -> dict[str, Any]:
+    """What the outcome of a scene depends on, as JSON keeps it."""
+    facts = {key: getattr(options, key) for key in ("seed", "size", "n_iterations", "engine")}
+    facts |= _model_facts(options)
+    kinds: dict[str, Any] = {name: population(name, options.size) for name in options.populations}
+    for name, kind in {**kinds, "evaluation": EvaluationOptions()}.items():
+        facts |= {f"{name}.{key}": value for key, value in asdict(kind).items()}
+    return json.loads(json.dumps(facts))
+
+
+def claim_folder(folder: Path, options: ComparisonOptions) -> None:
+    """Note in a folder how its results are made; refuse one whose results
+    were made in another way.
+
+    Parameters
+    ----------
+    folder : `pathlib.Path`
+        Where the results are to be; made if it is not there. May hold scenes,
+        populations and detectors that the options do not name.
+    options : `ComparisonOptions`
+        How they are to be made.
+
+    Raises
+    ------
+    ValueError
+        Raised if the folder's ``options.json`` says otherwise.
+    """
+    path, facts = folder / _OPTIONS_FILE, _facts(options)
+    found = json.loads(path.read_text()) if path.exists() else {}
+    different = sorted(key for key in facts.keys() & found.keys() if found[key] != facts[key])
+    if different:
+        raise ValueError(
+            f"{folder} holds results with "
+            + ", ".join(f"{key} {found[key]!r} (now {facts[key]!r})" for key in different)
+            + "; choose another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps({**found, **facts}, indent=2) + "\n")

@@ -1,0 +1,122 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What a detector made of a population."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.table import Table, vstack
+
+from ..truth.evaluation import EvaluationOptions
+from ..truth.metrics import RankingCurve, median, ratio
+from ..truth.pooling import classified_curve, target_rows
+from ..truth.summary import summarise
+from .outcome import Outcome
+
+__all__ = ["Entry", "make_entry"]
+
+# A source whose surroundings fit better by this much is within the reach of
+# whoever looks at the data.
+_SEEN_CHI2 = 25.0
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One row of the results: a detector on a population.
+
+    Parameters
+    ----------
+    population, detector : `str`
+        Names.
+    iterations : `tuple` [`dict`, ...]
+        What `summarise` gives, after each re-deblend.
+    curve : `RankingCurve`
+        Of all candidates of the first iteration, whatever the threshold.
+    candidates : `astropy.table.Table`
+        These candidates, classified, with the number of their ``scene``.
+    truth : `astropy.table.Table`
+        True sources after the first iteration; see `Evaluation`. Also
+        ``chi2_gain`` and ``scene``.
+    target : `numpy.ndarray`, (n,), bool
+        Which of them were to be found.
+    """
+
+    population: str
+    detector: str
+    iterations: tuple[dict[str, Any], ...]
+    curve: RankingCurve
+    candidates: Table
+    truth: Table
+    target: npt.NDArray[np.bool_]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Figures of the ranking and of each iteration."""
+        purity = EvaluationOptions().target_purity
+        recovery, threshold = self.curve.at_purity(purity)
+        gain = np.asarray(self.truth["chi2_gain"])[self.target]
+        return {
+            "population": self.population,
+            "detector": self.detector,
+            "average_precision": self.curve.average_precision,
+            "recovery_at_purity": {"purity": purity, "recovery": recovery, "threshold": threshold},
+            "median_chi2_gain": median(gain),
+            "targets_with_chi2_gain_over_25": ratio((gain > _SEEN_CHI2).sum(), len(gain)),
+            "iterations": list(self.iterations),
+        }
+
+
+def _pool(tables: Sequence[Table]) -> Table:
+    """Tables of scenes, end to end, with the number of the scene."""
+    for number, table in enumerate(tables):
+        table["scene"] = np.full(len(table), number)
+    return vstack(tables, metadata_conflicts="silent")
+
+
+def make_entry(name: str, detector: str, outcomes: Sequence[Outcome]) -> Entry:
+    """Pool what a detector made of the scenes of a population.
+
+    Parameters
+    ----------
+    name, detector : `str`
+        Names of the population and of the detector.
+    outcomes : `~collections.abc.Sequence` [`Outcome`]
+        One of each scene.
+
+    Returns
+    -------
+    entry : `Entry`
+        Their figures.
+    """
+    firsts = [outcome.iterations[0] for outcome in outcomes]
+    candidates = _pool([outcome.candidates for outcome in outcomes])
+    target = target_rows(firsts)
+    return Entry(
+        population=name,
+        detector=detector,
+        iterations=tuple(
+            summarise(evaluations) for evaluations in zip(*(o.iterations for o in outcomes), strict=True)
+        ),
+        curve=classified_curve(candidates, int(target.sum())),
+        candidates=candidates,
+        truth=_pool([evaluation.truth for evaluation in firsts]),
+        target=target,
+    )

@@ -1,0 +1,115 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The results of a comparison as a table to read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ..truth.evaluation import EvaluationOptions
+from .entry import Entry
+
+__all__ = ["markdown"]
+
+
+_LEGEND = """
+True sources: signal-to-noise ratio {min_snr:g} and more over all bands; to find: without a peak of their
+own in a footprint. Average precision and recovery at {target_purity:.0%} purity: all candidates, ranked by
+score. Recovery, purity, shreds (of the matched sources) and what follows: at the detector's own threshold.
+Match radius {match_radius_pix:g} pixels. Before and after the re-deblend: flux error (median, all bands) and
+colour error (median, g - i or the first and last band) of recognised sources in parents that hold a source to
+be found (blended) and of those within {neighbour_radius_pix:g} pixels of one that was recovered (neighbours);
+flux error of the recovered sources, after; reduced chi-square of the parents that gained peaks. Gain over 25:
+sources to be found around which (2 sigma of the PSF) chi-square falls by more than 25. The detector oracle is
+told the true centres of all sources of signal-to-noise ratio 5 and more without a peak.
+"""
+
+_WHO = ("blended", "neighbours")
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %" if math.isfinite(value) else "-"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _row(entry: Entry, iteration: int) -> list[str]:
+    figures, run = entry.figures, entry.iterations[iteration]
+    flux, colour = run["flux_error"], run["colour_error_mag"]
+    first = iteration == 0
+    return [
+        entry.population,
+        entry.detector,
+        str(iteration + 1),
+        f"{run['n_truth']}",
+        f"{run['n_unrecognized']} ({_percent(run['n_unrecognized'] / max(run['n_truth'], 1), 0)})",
+        _number(figures["average_precision"], 3) if first else "",
+        _percent(figures["recovery_at_purity"]["recovery"]) if first else "",
+        _percent(run["recovery"]),
+        _percent(run["purity"]),
+        _percent(run["shreds_per_matched_source"], 2),
+        _number(run["centroid_error_pix"], 2),
+        *(
+            f"{_percent(flux[f'{who}_before']['all'])} → {_percent(flux[f'{who}_after']['all'])}"
+            for who in _WHO
+        ),
+        _percent(flux["recovered_after"]["all"]),
+        *(f"{_number(colour[f'{who}_before'], 3)} → {_number(colour[f'{who}_after'], 3)}" for who in _WHO),
+        f"{_number(run['chi2_before'], 3)} → {_number(run['chi2_after'], 3)}",
+        _percent(figures["targets_with_chi2_gain_over_25"], 0) if first else "",
+    ]
+
+
+def markdown(entries: Sequence[Entry], command: str) -> str:
+    """A table of all entries, a row for each iteration.
+
+    Parameters
+    ----------
+    entries : `~collections.abc.Sequence` [`Entry`]
+        What `compare` gave.
+    command : `str`
+        Command line that made them.
+
+    Returns
+    -------
+    text : `str`
+        Markdown.
+    """
+    options = EvaluationOptions()
+    header = [
+        *("population", "detector", "iteration", "true sources", "to find", "average precision"),
+        f"recovery at {options.target_purity:.0%} purity",
+        *("recovery", "purity", "shreds", "centroid error, pixels"),
+        *(f"flux error, {who}" for who in (*_WHO, "recovered")),
+        *(f"colour error, {who}, mag" for who in _WHO),
+        *("chi-square", "gain over 25"),
+    ]
+    rows = [_row(entry, number) for entry in entries for number in range(len(entry.iterations))]
+    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
+    return "\n".join(
+        [
+            f"`{command}`",
+            "",
+            " ".join(_LEGEND.format(**asdict(options)).split()),
+            "",
+            *lines,
+            "",
+        ]
+    )

@@ -1,0 +1,381 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""What became of injected companions, by the taxonomy of blends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.table import Table
+from scipy.spatial import KDTree
+
+from ..detection import DetectionOptions, detect
+from ..detections import Detections, Peak
+from ..scene import Scene
+from ..scene_model import SceneModel
+from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass, TruthClass
+from ..truth.matching import Floats, match_peaks
+from ..truth.measures import psf_sigma_pix
+from ..truth.metrics import binned_recovery
+from ..truth.pooling import TARGETS
+from ..truth.taxonomy import (
+    CLASS_DTYPE,
+    PeakLabels,
+    TruthLabels,
+    classify_new_peaks,
+    classify_truth,
+    positions_of,
+)
+from .companions import peak_fluxes, snr_over_bands
+
+__all__ = [
+    "DELTA_MAG_EDGES",
+    "InjectedPatch",
+    "InjectedResult",
+    "evaluate_companions",
+    "summarise_companions",
+]
+
+DELTA_MAG_EDGES = (0.5, 1.0, 1.5, 2.0, 2.5)
+
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class InjectedPatch:
+    """A patch with companions, and without.
+
+    Parameters
+    ----------
+    name : `str`
+        Patch, for messages.
+    scene : `Scene`
+        Coadds with companions.
+    before : `Detections`
+        Catalogue of the ordinary detection, which knows no companions.
+    control, after : `Detections`
+        The same with the peaks found in the residual of the coadds without
+        companions, and with them.
+    model : `SceneModel`
+        Deblended models of ``before`` in the coadds with companions, in the
+        scene's bands.
+    companions : `numpy.ndarray`, structured
+        At least ``id``, ``y``, ``x``, ``snr`` (over all bands, 0 for one that
+        was not injected), ``separation_fwhm`` and ``delta_mag``.
+    """
+
+    name: str
+    scene: Scene
+    before: Detections
+    control: Detections
+    after: Detections
+    model: SceneModel
+    companions: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class InjectedResult:
+    """What became of the companions of a patch.
+
+    Parameters
+    ----------
+    companions : `astropy.table.Table`
+        The companions' columns, and ``class`` (`TruthClass`), ``confused``
+        (too near to a peak that is found without companions, so that nothing
+        can be said), ``counted`` (unrecognised or partially deblended, and
+        not confused), ``recovered``, ``recognized`` (ordinary detection of
+        the coadds with companions would give it a peak of its own),
+        ``new_peak_id`` (-1 = none), ``new_distance_pix`` and ``new_score``
+        (NaN).
+    peaks : `astropy.table.Table`
+        One row for each new peak in the coadds with companions: ``id``,
+        ``y``, ``x``, ``score``, ``class`` (`PeakClass`; `UNLABELLED` if it
+        is found without companions too), ``companion_id`` (found or
+        shredded; -1 = none) and ``distance_pix`` to it.
+    n_control : `int`
+        New peaks in the coadds without companions.
+    n_lost : `int`
+        Those of them that are not found with companions.
+    """
+
+    companions: Table
+    peaks: Table
+    n_control: int
+    n_lost: int
+
+
+def _new_peaks(detections: Detections) -> tuple[Peak, ...]:
+    return tuple(peak for peak in detections.peaks if peak.from_residual)
+
+
+def _distance_to(positions: Floats, others: Floats) -> Floats:
+    """Distance of each position to the nearest of others."""
+    return KDTree(others).query(positions)[0] if len(others) else np.full(len(positions), np.inf)
+
+
+def _without(detections: Detections, peak_ids: set[int]) -> Detections:
+    """A catalogue without some of its peaks, and parents without peaks."""
+    parents = (
+        replace(parent, peaks=tuple(peak for peak in parent.peaks if peak.id not in peak_ids))
+        for parent in detections
+    )
+    return Detections(tuple(parent for parent in parents if parent.peaks))
+
+
+def _label_by_construction(
+    patch: InjectedPatch, known: Floats, positions: Floats, snr: Floats, options: EvaluationOptions
+) -> TruthLabels:
+    """Known objects, which all have their own peaks, and after them the
+    companions, which have none.
+    """
+    parents = patch.before.parents
+    n_known = len(known)
+    peak = np.append(np.arange(n_known), np.full(len(positions), -1))
+    labels = patch.before.labels(patch.scene.shape, patch.scene.origin)
+    rows, columns = (np.rint(positions) - patch.scene.origin).astype(np.int64).T
+    parent_of_peak = np.repeat(np.arange(len(parents)), [len(parent.peaks) for parent in parents])
+    parent = np.append(parent_of_peak, labels[rows, columns].astype(np.int64) - 1)
+    n_peaks = np.array([0, *(len(item.peaks) for item in parents)])[parent + 1]
+    is_known = peak >= 0
+    name = np.select(
+        [is_known, np.append(np.zeros(n_known), snr) < options.min_snr, parent < 0, n_peaks > 1],
+        [TruthClass.MATCHED, TruthClass.FAINT, TruthClass.MISSED, TruthClass.PARTIALLY_DEBLENDED],
+        default=TruthClass.UNRECOGNIZED,
+    ).astype(CLASS_DTYPE)
+    distance = np.where(is_known, 0.0, np.nan)
+    return TruthLabels(name, parent, peak, distance, np.zeros(len(peak), dtype=bool))
+
+
+def _recognized(
+    scene: Scene,
+    known: Floats,
+    positions: Floats,
+    snr: Floats,
+    detection: DetectionOptions,
+    options: EvaluationOptions,
+) -> Booleans:
+    """Companions that ordinary detection gives a peak of their own."""
+    flux, sigma = peak_fluxes(scene, known)
+    known_snr = snr_over_bands(flux, sigma)
+    labels = classify_truth(
+        detect(scene, detection),
+        scene,
+        np.concatenate([known, positions]),
+        np.concatenate([known_snr, snr]),
+        psf_sigma_pix(scene),
+        options,
+    )
+    return labels.peak[len(known) :] >= 0
+
+
+def evaluate_companions(
+    patch: InjectedPatch,
+    options: EvaluationOptions | None = None,
+    detection: DetectionOptions = DetectionOptions(),
+) -> InjectedResult:
+    """Hold the new peaks of coadds with companions against the companions.
+
+    On a real sky nobody knows all true sources, so that a new peak cannot be
+    called spurious for being on no known one. The same coadds without
+    companions are the control: a peak found in both says nothing
+    (`PeakClass.UNLABELLED`); one found only with companions is right, a
+    shred, or spurious, by the rules of `classify_new_peaks`. A companion near
+    a peak of the control is confused and not counted.
+
+    Parameters
+    ----------
+    patch : `InjectedPatch`
+        The patch.
+    options : `EvaluationOptions`, optional
+        Limits; the defaults if absent.
+    detection : `DetectionOptions`, optional
+        The ordinary detection that companions are tried with.
+
+    Returns
+    -------
+    result : `InjectedResult`
+        Tables of companions and of new peaks.
+    """
+    options = EvaluationOptions() if options is None else options
+    sigma_pix = psf_sigma_pix(patch.scene)
+    companions = patch.companions
+    positions = np.stack([companions["y"], companions["x"]], axis=1).astype(np.float64)
+    snr = np.asarray(companions["snr"], dtype=np.float64)
+    known = positions_of(patch.before.peaks)
+    control, new = _new_peaks(patch.control), _new_peaks(patch.after)
+
+    same = match_peaks(
+        positions_of(control),
+        np.ones(len(control)),
+        positions_of(new),
+        radius_pix=options.match_radius_pix,
+        sigma_pix=sigma_pix,
+    )
+    in_control = np.zeros(len(new), dtype=bool)
+    in_control[same[same >= 0]] = True
+
+    # Twice the radius: a peak may be that far from the companion that it
+    # finds, and as far from the control's peak that it is taken for.
+    confused = _distance_to(positions, positions_of(control)) <= 2 * options.match_radius_pix
+    labels = _label_by_construction(patch, known, positions, snr, options)
+    gained = PatchResult(
+        name=patch.name,
+        scene=patch.scene,
+        before=patch.before,
+        after=_without(patch.after, {peak.id for peak, drop in zip(new, in_control, strict=True) if drop}),
+        model_before=patch.model,
+        model_after=patch.model,
+    )
+    # What is too uncertain to count is treated like what is too faint to.
+    weight = np.where(confused, np.minimum(snr, options.faint_snr), snr)
+    found = classify_new_peaks(
+        gained,
+        np.concatenate([known, positions]),
+        np.concatenate([np.full(len(known), np.inf), weight]),
+        labels,
+        sigma_pix,
+        options,
+    )
+    table = _companion_table(companions, labels.name[len(known) :], confused, gained, found, len(known))
+    table["recognized"] = _recognized(patch.scene, known, positions, snr, detection, options)
+    peaks = _peak_table(new, ~in_control, found, companions["id"], len(known))
+    return InjectedResult(table, peaks, len(control), int((same < 0).sum()))
+
+
+def _companion_table(
+    companions: npt.NDArray[Any],
+    name: npt.NDArray[np.str_],
+    confused: Booleans,
+    gained: PatchResult,
+    found: PeakLabels,
+    n_known: int,
+) -> Table:
+    table = Table(companions)
+    right = np.flatnonzero(np.isin(found.name, [PeakClass.RIGHT, PeakClass.RIGHT_FAINT]))
+    place = found.source[right] - n_known
+    table["class"] = name
+    table["confused"] = confused
+    table["counted"] = np.isin(name, TARGETS) & ~confused
+    for column, values, nothing in (
+        ("new_peak_id", np.array([peak.id for peak in gained.new_peaks], dtype=np.int64), -1),
+        ("new_distance_pix", found.distance_pix, np.nan),
+        ("new_score", np.array([peak.score for peak in gained.new_peaks], dtype=np.float64), np.nan),
+    ):
+        filled = np.full(len(table), nothing)
+        filled[place] = values[right]
+        table[column] = filled
+    table["recovered"] = table["counted"] & (table["new_peak_id"] >= 0)
+    return table
+
+
+def _peak_table(
+    new: Sequence[Peak], gained: Booleans, found: PeakLabels, companion_ids: npt.NDArray[Any], n_known: int
+) -> Table:
+    name = np.full(len(new), PeakClass.UNLABELLED, dtype=CLASS_DTYPE)
+    name[gained] = found.name
+    companion = np.full(len(new), -1, dtype=np.int64)
+    on_companion = found.source >= n_known
+    companion[np.flatnonzero(gained)[on_companion]] = companion_ids[found.source[on_companion] - n_known]
+    distance = np.full(len(new), np.nan)
+    distance[np.flatnonzero(gained)[on_companion]] = found.distance_pix[on_companion]
+    positions = positions_of(tuple(new))
+    return Table(
+        {
+            "id": np.array([peak.id for peak in new], dtype=np.int64),
+            "y": positions[:, 0],
+            "x": positions[:, 1],
+            "score": np.array([peak.score for peak in new], dtype=np.float64),
+            "class": name,
+            "companion_id": companion,
+            "distance_pix": distance,
+        }
+    )
+
+
+def _recovery_by(
+    companions: Table, column: str, edges: Sequence[float], rows: Booleans
+) -> dict[str, list[Any]]:
+    bins = binned_recovery(
+        np.asarray(companions[column], dtype=np.float64)[rows],
+        np.asarray(companions["recovered"])[rows],
+        edges,
+    )
+    return {
+        "edges": [float(edge) for edge in edges],
+        "n": [item.n for item in bins],
+        "n_recovered": [item.n_recovered for item in bins],
+    }
+
+
+def summarise_companions(
+    companions: Table, peaks: Table, options: EvaluationOptions | None = None
+) -> dict[str, Any]:
+    """Counts of one patch, or of several end to end.
+
+    Parameters
+    ----------
+    companions, peaks : `astropy.table.Table`
+        Of `InjectedResult`.
+    options : `EvaluationOptions`, optional
+        Bin edges.
+
+    Returns
+    -------
+    summary : `dict`
+        ``n_companions``; ``n_faint``, ``n_missed`` and ``n_confused`` of
+        them, which do not count; ``n_to_find``, which do, and
+        ``n_recovered``; of those that ordinary detection does not recognise
+        either, ``n_to_find_unrecognized`` and ``n_recovered_unrecognized``;
+        of the new peaks that were not there without companions, ``n_right``,
+        ``n_shreds`` and ``n_spurious``, and of those that were,
+        ``n_unlabelled``. ``recovery_by_<property>`` and
+        ``recovery_unrecognized_by_<property>``, for ``separation_fwhm``,
+        ``snr`` and ``delta_mag``: ``edges`` of bins, of which the first and
+        last are open, and in each ``n`` and ``n_recovered``.
+    """
+    options = EvaluationOptions() if options is None else options
+    name, peak_name = np.asarray(companions["class"]), np.asarray(peaks["class"])
+    counted, recovered, confused, recognized = (
+        np.asarray(companions[column]).astype(bool)
+        for column in ("counted", "recovered", "confused", "recognized")
+    )
+    summary: dict[str, Any] = {
+        "n_companions": len(companions),
+        "n_faint": int((name == TruthClass.FAINT).sum()),
+        "n_missed": int((name == TruthClass.MISSED).sum()),
+        "n_confused": int((confused & np.isin(name, TARGETS)).sum()),
+        "n_to_find": int(counted.sum()),
+        "n_recovered": int(recovered.sum()),
+        "n_to_find_unrecognized": int((counted & ~recognized).sum()),
+        "n_recovered_unrecognized": int((recovered & ~recognized).sum()),
+        "n_right": int((peak_name == PeakClass.RIGHT).sum()),
+        "n_shreds": int((peak_name == PeakClass.SHRED).sum()),
+        "n_spurious": int((peak_name == PeakClass.SPURIOUS).sum()),
+        "n_unlabelled": int((peak_name == PeakClass.UNLABELLED).sum()),
+    }
+    for prefix, rows in (("recovery", counted), ("recovery_unrecognized", counted & ~recognized)):
+        for column, edges in (
+            ("separation_fwhm", options.separation_edges_fwhm),
+            ("snr", options.snr_edges),
+            ("delta_mag", DELTA_MAG_EDGES),
+        ):
+            summary[f"{prefix}_by_{column}"] = _recovery_by(companions, column, edges, rows)
+    return summary

@@ -1,0 +1,112 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The coadd of one band as a FITS file.
+
+The layout is that of the stack's exposures as far as plain FITS goes: image,
+mask with ``MP_`` cards, variance; the PSF is an image too. DS9 opens it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from ..scene import Scene
+from .fits_common import naming_the_file, native
+
+__all__ = ["read_coadd", "write_coadd"]
+
+
+def write_coadd(path: Path, scene: Scene) -> None:
+    """Write the coadd of one band.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        File to write; replaced if it exists.
+    scene : `Scene`
+        A scene with a single band.
+    """
+    if len(scene.bands) != 1:
+        raise ValueError(f"a coadd file holds one band, not {list(scene.bands)}")
+    primary = fits.PrimaryHDU()
+    primary.header["BAND"] = (scene.bands[0], "band of this coadd")
+    primary.header["OBJECT"] = (scene.name, "name of the scene")
+    primary.header["PIXSCALE"] = (float(scene.pixel_scale_arcsec), "[arcsec] side of a pixel")
+    planes = [
+        fits.ImageHDU(scene.images[0], name="IMAGE"),
+        fits.ImageHDU(scene.mask[0], name="MASK"),
+        fits.ImageHDU(scene.variance[0], name="VARIANCE"),
+    ]
+    for plane in planes:
+        # Physical coordinate = pixel - LTV, by which DS9 shows patch coordinates.
+        plane.header["LTV1"] = -scene.origin[1]
+        plane.header["LTV2"] = -scene.origin[0]
+    for name, bit in scene.mask_planes.items():
+        planes[1].header[f"HIERARCH MP_{name}"] = bit
+    fits.HDUList([primary, *planes, fits.ImageHDU(scene.psfs[0], name="PSF")]).writeto(path, overwrite=True)
+
+
+@naming_the_file
+def read_coadd(path: Path) -> Scene:
+    """Read the coadd of one band.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        Multi-extension FITS with the images ``IMAGE``, ``VARIANCE``, ``PSF``
+        and, if there is one, ``MASK``; ``BAND`` (or ``FILTER``) in the
+        primary header.
+
+    Returns
+    -------
+    scene : `Scene`
+        A scene with a single band.
+
+    Raises
+    ------
+    FitsError
+        Raised if the file is missing, truncated or lacks a part.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        primary = hdus[0].header
+        band = primary.get("BAND", primary.get("FILTER"))
+        if band is None:
+            raise ValueError("the primary header has neither BAND nor FILTER")
+        for name in ("IMAGE", "VARIANCE", "PSF"):
+            if name not in hdus:
+                raise ValueError(f"no {name} extension; it has {[hdu.name for hdu in hdus]}")
+        image = hdus["IMAGE"]
+        optional: dict[str, Any] = {}
+        if "MASK" in hdus:
+            mask = hdus["MASK"]
+            optional["mask"] = native(mask.data, np.int32)[None]
+            planes = {key[3:]: int(value) for key, value in mask.header.items() if key.startswith("MP_")}
+            if planes:
+                optional["mask_planes"] = planes
+        return Scene(
+            images=native(image.data, np.float32)[None],
+            variance=native(hdus["VARIANCE"].data, np.float32)[None],
+            psfs=native(hdus["PSF"].data, np.float32)[None],
+            bands=(str(band),),
+            name=str(primary.get("OBJECT", "")),
+            origin=(-int(image.header.get("LTV2", 0)), -int(image.header.get("LTV1", 0))),
+            pixel_scale_arcsec=float(primary.get("PIXSCALE", 0.2)),
+            **optional,
+        )

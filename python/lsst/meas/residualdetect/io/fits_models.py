@@ -1,0 +1,122 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Deblended models as a FITS file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from ..scene_model import ParentModel, SceneModel, SourceModel
+from .fits_common import naming_the_file, native, table
+
+__all__ = ["read_model", "write_model"]
+
+
+def write_model(path: Path, model: SceneModel) -> None:
+    """Write deblended models: PSFs, tables of parents and sources, and the
+    morphologies one after the other in a single column.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        File to write; replaced if it exists.
+    model : `SceneModel`
+        Models of a patch.
+    """
+    psf = fits.ImageHDU(model.psfs, name="PSF")
+    for index, band in enumerate(model.bands):
+        psf.header[f"BAND{index}"] = band
+    owners = [parent.parent_id for parent in model for _ in parent.sources]
+    sources = model.sources
+    shapes = np.array([source.morphology.shape for source in sources], np.int32).reshape(-1, 2)
+    origins = np.array([source.origin for source in sources], np.int32).reshape(-1, 2)
+    morphologies = [np.zeros(0, np.float32), *(source.morphology.ravel() for source in sources)]
+    fits.HDUList(
+        [
+            fits.PrimaryHDU(),
+            psf,
+            fits.ImageHDU(model.model_psf, name="MODEL_PSF"),
+            table(
+                "PARENTS",
+                {
+                    "id": np.array([parent.parent_id for parent in model], np.int64),
+                    "chi2": np.array([parent.chi2 for parent in model], np.float64),
+                    "n_pixels": np.array([parent.n_pixels for parent in model], np.int64),
+                    "n_iterations": np.array([parent.n_iterations for parent in model], np.int32),
+                    "converged": np.array([parent.converged for parent in model], bool),
+                    "failure": np.array([parent.failure for parent in model] or [""], "U")[: len(model)],
+                },
+            ),
+            table(
+                "SOURCES",
+                {
+                    "parent": np.array(owners, np.int64),
+                    "peak": np.array([source.peak_id for source in sources], np.int64),
+                    "spectrum": np.array([source.spectrum for source in sources], np.float32).reshape(
+                        -1, len(model.bands)
+                    ),
+                    "y": origins[:, 0],
+                    "x": origins[:, 1],
+                    "height": shapes[:, 0],
+                    "width": shapes[:, 1],
+                },
+            ),
+            table("MORPHOLOGIES", {"value": np.concatenate(morphologies)}),
+        ]
+    ).writeto(path, overwrite=True)
+
+
+@naming_the_file
+def read_model(path: Path) -> SceneModel:
+    """Read what `write_model` wrote; `FitsError` if it cannot."""
+    with fits.open(path, memmap=False) as hdus:
+        psfs = native(hdus["PSF"].data, np.float32)
+        header = hdus["PSF"].header
+        values = native(hdus["MORPHOLOGIES"].data["value"], np.float32)
+        sources: dict[int, list[SourceModel]] = {int(i): [] for i in hdus["PARENTS"].data["id"]}
+        start = 0
+        for row in hdus["SOURCES"].data:
+            shape = int(row["height"]), int(row["width"])
+            stop = start + shape[0] * shape[1]
+            sources[int(row["parent"])].append(
+                SourceModel(
+                    peak_id=int(row["peak"]),
+                    spectrum=np.atleast_1d(native(row["spectrum"], np.float32)),
+                    morphology=values[start:stop].reshape(shape),
+                    origin=(int(row["y"]), int(row["x"])),
+                )
+            )
+            start = stop
+        return SceneModel(
+            bands=tuple(header[f"BAND{index}"] for index in range(len(psfs))),
+            psfs=psfs,
+            model_psf=native(hdus["MODEL_PSF"].data, np.float32),
+            parents=tuple(
+                ParentModel(
+                    parent_id=int(row["id"]),
+                    sources=tuple(sources[int(row["id"])]),
+                    chi2=float(row["chi2"]),
+                    n_pixels=int(row["n_pixels"]),
+                    n_iterations=int(row["n_iterations"]),
+                    converged=bool(row["converged"]),
+                    failure=str(row["failure"]),
+                )
+                for row in hdus["PARENTS"].data
+            ),
+        )

@@ -1,0 +1,158 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What the network sees: residual, model and known peaks as channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..scene import DEFAULT_BAD_PLANES, Array, Scene
+
+__all__ = ["CANONICAL_BANDS", "FeatureOptions", "in_noise_units", "network_input"]
+
+CANONICAL_BANDS: tuple[str, ...] = ("u", "g", "r", "i", "z", "y")
+
+# Beyond this a pixel tells nothing more, and float16 ends soon after.
+_LIMIT = 3e4
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """How pixels become channels.
+
+    Parameters
+    ----------
+    softening : `float`
+        Values x in units of the noise become
+        ``scale`` * arcsinh(x / ``softening``): linear below, logarithmic
+        above.
+    residual_scale, model_scale : `float`
+        Factor of the residual's and of the model's channels.
+    peak_channel : `bool`
+        Whether a last channel shows where the known peaks are.
+    peak_sigma_pix : `float`
+        Width of a peak's Gaussian there.
+    """
+
+    softening: float = 3.0
+    residual_scale: float = 1.5
+    model_scale: float = 1.0
+    peak_channel: bool = True
+    peak_sigma_pix: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("softening", "residual_scale", "model_scale", "peak_sigma_pix"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return 2 * len(CANONICAL_BANDS) + self.peak_channel
+
+
+def _limited(values: Array) -> Array:
+    """Values that a network can bear: one that is not finite would spread."""
+    return np.nan_to_num(np.clip(values, -_LIMIT, _LIMIT), nan=0)
+
+
+def in_noise_units(
+    scene: Scene, model: Array, bad_planes: Sequence[str] = DEFAULT_BAD_PLANES
+) -> tuple[Array, Array]:
+    """Residual and model over the standard deviation of each pixel.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        Coadds.
+    model : `numpy.ndarray`, (band, y, x), float32
+        All deblended sources summed, convolved to each band's PSF.
+    bad_planes : `~collections.abc.Sequence` [`str`], optional
+        Mask planes whose pixels are not used.
+
+    Returns
+    -------
+    residual, model : `numpy.ndarray`, (6, y, x), float32
+        In ugrizy; 0 at bad pixels and in bands the scene lacks. Bands that
+        are none of ugrizy are left out.
+
+    Raises
+    ------
+    ValueError
+        Raised if the scene has none of ugrizy.
+    """
+    if not set(scene.bands) & set(CANONICAL_BANDS):
+        raise ValueError(f"scene {scene.name!r} has bands {list(scene.bands)}, none of {CANONICAL_BANDS}")
+    shape = (len(CANONICAL_BANDS), *scene.shape)
+    residuals, models = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    per_sigma = np.sqrt(scene.weights(bad_planes))
+    for index, band in enumerate(scene.bands):
+        if band in CANONICAL_BANDS:
+            place = CANONICAL_BANDS.index(band)
+            with np.errstate(over="ignore", invalid="ignore"):
+                in_sigma = np.nan_to_num(model[index], nan=0, posinf=0, neginf=0) * per_sigma[index]
+                models[place] = _limited(in_sigma)
+                residuals[place] = _limited(scene.images[index] * per_sigma[index] - in_sigma)
+    return residuals, models
+
+
+def _peak_image(peaks: npt.NDArray[np.floating], shape: tuple[int, int], sigma_pix: float) -> Array:
+    """A Gaussian of unit height at each peak; the highest where they meet."""
+    image = np.zeros(shape, np.float32)
+    reach = int(np.ceil(4 * sigma_pix))
+    for y, x in peaks:
+        top, left = max(round(y) - reach, 0), max(round(x) - reach, 0)
+        rows = np.arange(top, min(round(y) + reach + 1, shape[0]))
+        columns = np.arange(left, min(round(x) + reach + 1, shape[1]))
+        if len(rows) and len(columns):
+            height = np.exp(-0.5 * np.add.outer((rows - y) ** 2, (columns - x) ** 2) / sigma_pix**2).astype(
+                np.float32
+            )
+            stamp = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            np.maximum(stamp, height, out=stamp)
+    return image
+
+
+def network_input(
+    residual: Array, model: Array, peaks: npt.NDArray[np.floating], options: FeatureOptions
+) -> Array:
+    """Channels of the network.
+
+    Parameters
+    ----------
+    residual, model : `numpy.ndarray`, (6, y, x)
+        In units of the noise; see `in_noise_units`.
+    peaks : `numpy.ndarray`, (n, 2)
+        Positions (y, x) of the known peaks, in array coordinates.
+    options : `FeatureOptions`
+        Scaling.
+
+    Returns
+    -------
+    channels : `numpy.ndarray`, (channel, y, x), float32
+        Residuals of ugrizy, models of ugrizy, and the peaks if wanted.
+    """
+    channels = np.empty((options.n_channels, *residual.shape[1:]), np.float32)
+    n = len(CANONICAL_BANDS)
+    channels[:n] = options.residual_scale * np.arcsinh(residual / np.float32(options.softening))
+    channels[n : 2 * n] = options.model_scale * np.arcsinh(model / np.float32(options.softening))
+    if options.peak_channel:
+        channels[2 * n] = _peak_image(peaks, residual.shape[1:], options.peak_sigma_pix)
+    return channels

@@ -1,0 +1,84 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Runs the network with ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+
+import onnxruntime
+
+from ..scene import Array
+from .package import ModelPackage, ModelPackageError
+
+__all__ = ["OnnxNetwork"]
+
+_INPUT = "channels"
+_OUTPUTS = ("boxes", "scores", "masks")
+
+
+def _n_threads() -> int:
+    """As many as OpenMP would use: what the user asks for, else all cores of
+    this process.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    # Where there is no such call (macOS) a process may use every core.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class OnnxNetwork:
+    """A `Network` from a package's ``model.onnx``.
+
+    Parameters
+    ----------
+    package : `ModelPackage`
+        Where the network is. It is loaded when it is first used.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if the package lacks the file.
+    """
+
+    def __init__(self, package: ModelPackage) -> None:
+        self._path = package.file("model.onnx")
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = _n_threads()
+        session = onnxruntime.InferenceSession(str(self._path), options, providers=["CPUExecutionProvider"])
+        inputs = [node.name for node in session.get_inputs()]
+        outputs = [node.name for node in session.get_outputs()]
+        if inputs != [_INPUT] or len(outputs) != len(_OUTPUTS):
+            raise ModelPackageError(
+                f"{self._path} makes {outputs} of {inputs}; expected {list(_OUTPUTS)} of {[_INPUT]}"
+            )
+        return session
+
+    def __call__(self, channels: Array) -> tuple[Array, Array, Array]:
+        """See `Network`.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the file's input and outputs are not those expected.
+        """
+        boxes, scores, masks = self._session.run(None, {_INPUT: channels})
+        return boxes, scores, masks

@@ -1,0 +1,254 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""A trained network with all that is needed to use it: a folder of files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from ..io.package_files import file_folders, find_file
+from ..io.whole_file import whole_file
+from .features import FeatureOptions
+from .package_description import FORMAT, ModelPackageError, check_description
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "ModelPackage",
+    "ModelPackageError",
+    "load_package",
+    "package_names",
+    "write_package",
+]
+
+# The model that is used unless the user names another.
+DEFAULT_MODEL = "mask_rcnn_ugrizy"
+
+_DESCRIPTION = "package.yaml"
+
+# What git checks out in place of a large file where Git LFS is not installed.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A trained network: what it was made for, and its files.
+
+    Parameters
+    ----------
+    folder : `pathlib.Path`
+        Where the files are.
+    name : `str`
+        What the model is called.
+    bands : `tuple` [`str`, ...]
+        Bands of the channels, in their order.
+    pixel_scale_arcsec : `float`
+        Side of the pixels it was trained on.
+    features : `FeatureOptions`
+        How pixels become channels.
+    tile_size : `int`
+        Pixels a side that the network looks at at once.
+    margin : `int`
+        Pixels at a tile's inner edges whose detections are left to the
+        neighbouring tile.
+    stride : `int`
+        Corners and sides of tiles are multiples of this.
+    calibration_scores, calibration_probabilities : `tuple` [`float`, ...]
+        Scores, and the probability at each that a detection is right;
+        linear in between.
+    score_threshold : `float`
+        Probability from which a detection is taken.
+    sha256 : `~collections.abc.Mapping` [`str`, `str`]
+        Checksum of each file by its name.
+    training, results : `~collections.abc.Mapping`
+        How it was trained and what was measured, for people to read.
+    """
+
+    folder: Path
+    name: str
+    bands: tuple[str, ...]
+    pixel_scale_arcsec: float
+    features: FeatureOptions
+    tile_size: int
+    margin: int
+    stride: int
+    calibration_scores: tuple[float, ...]
+    calibration_probabilities: tuple[float, ...]
+    score_threshold: float
+    sha256: Mapping[str, str]
+    training: Mapping[str, Any]
+    results: Mapping[str, Any]
+
+    def probability(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Probability that detections with these scores (n,) are right."""
+        return np.interp(scores, self.calibration_scores, self.calibration_probabilities)
+
+    def file(self, name: str) -> Path:
+        """Path of one of the files, whose content has been verified.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the package lists no such file, or if what is there is
+            not what it lists.
+        """
+        if name not in self.sha256:
+            raise ModelPackageError(
+                f"{self.folder / _DESCRIPTION} lists no {name}, only {', '.join(self.sha256) or 'nothing'}"
+            )
+        path = self.folder / name
+        digest = _sha256(path)
+        if digest != self.sha256[name]:
+            with path.open("rb") as stream:
+                is_pointer = stream.read(len(_LFS_POINTER)) == _LFS_POINTER
+            if is_pointer:
+                raise ModelPackageError(
+                    f"{path} is only a pointer of Git LFS; get the file with: git lfs pull"
+                )
+            raise ModelPackageError(
+                f"{path} is damaged or cut short: its {path.stat().st_size} bytes "
+                f"have sha256 {digest}; expected {self.sha256[name]}"
+            )
+        return path
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise ModelPackageError(f"{path} is missing")
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _parse(text: str, folder: Path) -> ModelPackage:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ModelPackageError(f"is not YAML: {' '.join(str(error).split())}") from error
+    check_description(content)
+    for name in content["files"]:
+        if not (folder / name).is_file():
+            raise ModelPackageError(f"lists {name}, which is missing")
+    return ModelPackage(
+        folder=folder,
+        name=content["name"],
+        bands=tuple(content["bands"]),
+        pixel_scale_arcsec=float(content["pixel_scale_arcsec"]),
+        features=FeatureOptions(**content["features"]),
+        tile_size=content["tile_size"],
+        margin=content["margin"],
+        stride=content["stride"],
+        calibration_scores=tuple(content["calibration"]["score"]),
+        calibration_probabilities=tuple(content["calibration"]["probability"]),
+        score_threshold=float(content["score_threshold"]),
+        sha256=content["files"],
+        training=content["training"],
+        results=content["results"],
+    )
+
+
+def package_names() -> tuple[str, ...]:
+    """Names of the model packages that come with this package, sorted."""
+    return tuple(
+        sorted(
+            {
+                path.parent.name
+                for folder in file_folders("models")
+                for path in folder.glob(f"*/{_DESCRIPTION}")
+            }
+        )
+    )
+
+
+def load_package(name: str) -> ModelPackage:
+    """Read the description of a model package; its files are not read yet.
+
+    Parameters
+    ----------
+    name : `str`
+        A folder with a ``package.yaml``, else the name of one in ``models/``
+        of this package.
+
+    Returns
+    -------
+    package : `ModelPackage`
+        What ``package.yaml`` says.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if there is no such package, its description is unusable, or a
+        file that it lists is missing.
+    """
+    path = Path(name) / _DESCRIPTION
+    if not path.is_file():
+        try:
+            path = find_file("models", f"{Path(name)}/{_DESCRIPTION}")
+        except FileNotFoundError as error:
+            raise ModelPackageError(
+                f"no model package {name!r}; expected a folder with {_DESCRIPTION} "
+                f"or one of: {', '.join(package_names()) or '(there are none)'}"
+            ) from error
+    try:
+        return _parse(path.read_text("utf-8"), path.parent)
+    except ValueError as error:  # of the content, or not even text
+        raise ModelPackageError(f"{path} {error}") from error
+
+
+def write_package(folder: Path, description: Mapping[str, Any], files: Iterable[str]) -> ModelPackage:
+    """Make a model package of a folder of files by describing them.
+
+    Parameters
+    ----------
+    folder : `pathlib.Path`
+        Where the files are. ``package.yaml`` is written last and whole, so a
+        folder without one is not a package yet.
+    description : `~collections.abc.Mapping`
+        What ``package.yaml`` holds but for ``format`` and ``files``, in plain
+        types.
+    files : `~collections.abc.Iterable` [`str`]
+        Names of the files.
+
+    Returns
+    -------
+    package : `ModelPackage`
+        The package, as `load_package` would read it.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if a file is missing or the description is unusable; nothing
+        is written then.
+    """
+    path = folder / _DESCRIPTION
+    content = {"format": FORMAT, **description, "files": {name: _sha256(folder / name) for name in files}}
+    try:
+        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+    except yaml.YAMLError as error:
+        raise ModelPackageError(f"{path} cannot hold this: {' '.join(str(error).split())}") from error
+    try:
+        package = _parse(text, folder)
+    except ModelPackageError as error:
+        raise ModelPackageError(f"{path} {error}") from error
+    with whole_file(path) as temporary:
+        temporary.write_text(text, "utf-8")
+    return package

@@ -1,0 +1,179 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Holding a run against the truth, as a task."""
+
+from __future__ import annotations
+
+import lsst.pipe.base as pipe_base
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ListField, RangeField
+
+from ..butler import load_data_model
+from ..scene import DEFAULT_BAD_PLANES
+from ..truth import EvaluationOptions, PatchResult, evaluate_patch, summarise
+from .patch import PATCH_DIMENSIONS, read_scene
+
+__all__ = ["EvaluateConfig", "EvaluateConnections", "EvaluateTask"]
+
+
+class EvaluateConnections(
+    pipe_base.PipelineTaskConnections,
+    dimensions=PATCH_DIMENSIONS,
+    defaultTemplates={"before": "", "after": "_residual"},
+):
+    """Inputs and outputs of `EvaluateTask`.
+
+    ``before`` and ``after`` are the suffixes of the catalogues compared.
+    """
+
+    coadds = cT.Input(
+        doc="Coadds in all bands.",
+        name="deep_coadd",
+        storageClass="ArrayCoadd",
+        dimensions=(*PATCH_DIMENSIONS, "band"),
+        multiple=True,
+    )
+    truth = cT.PrerequisiteInput(
+        doc="True sources, where they are known.",
+        name="truth",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+        minimum=0,
+    )
+    detections_before = cT.Input(
+        doc="Catalogue of the ordinary detection.",
+        name="object_detection_merged{before}",
+        storageClass="ArrayDetections",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    detections_after = cT.Input(
+        doc="Catalogue with the new peaks.",
+        name="object_detection_merged{after}",
+        storageClass="ArrayDetections",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    models_before = cT.Input(
+        doc="Models of the ordinary catalogue.",
+        name="object_scarlet_models{before}",
+        storageClass="ArrayModels",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    models_after = cT.Input(
+        doc="Models of the catalogue with the new peaks.",
+        name="object_scarlet_models{after}",
+        storageClass="ArrayModels",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    sources = cT.Output(
+        doc="What became of each true source; not written without a truth.",
+        name="evaluation_sources{after}",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    peaks = cT.Output(
+        doc="What each new peak turned out to be.",
+        name="evaluation_peaks{after}",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    parents = cT.Output(
+        doc="Chi-square of each parent before and after.",
+        name="evaluation_parents{after}",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+    )
+
+
+class EvaluateConfig(pipe_base.PipelineTaskConfig, pipelineConnections=EvaluateConnections):
+    """Options of `EvaluateTask`."""
+
+    match_radius_pix = RangeField(
+        dtype=float,
+        doc="Farthest that a peak may lie from the source it is matched to. Pixels.",
+        default=EvaluationOptions.match_radius_pix,
+        min=0.0,
+        inclusiveMin=False,
+    )
+    min_snr = RangeField(
+        dtype=float,
+        doc="Signal-to-noise ratio, over all bands, from which a true source is counted.",
+        default=EvaluationOptions.min_snr,
+        min=0.0,
+    )
+    faint_snr = RangeField(
+        dtype=float,
+        doc="From here to min_snr a source is not counted, but a new peak on it is no error.",
+        default=EvaluationOptions.faint_snr,
+        min=0.0,
+    )
+    bad_mask_planes = ListField[str](
+        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
+    )
+
+    def options(self) -> EvaluationOptions:
+        """The same as the core's options."""
+        return EvaluationOptions(
+            match_radius_pix=self.match_radius_pix, min_snr=self.min_snr, faint_snr=self.faint_snr
+        )
+
+    def validate(self) -> None:
+        """Refuse values that do not go together."""
+        super().validate()
+        self.options()
+
+
+class EvaluateTask(pipe_base.PipelineTask):
+    """Say what became of the true sources, and what the new peaks are."""
+
+    ConfigClass = EvaluateConfig
+    _DefaultName = "evaluate"
+    config: EvaluateConfig
+
+    def runQuantum(  # noqa: N802
+        self,
+        butlerQC: pipe_base.QuantumContext,  # noqa: N803
+        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
+        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
+    ) -> None:
+        """Evaluate a patch."""
+        model_before = butlerQC.get(inputRefs.models_before)
+        scene = read_scene(
+            butlerQC,
+            inputRefs.coadds,
+            load_data_model("array"),
+            bands=model_before.bands,
+            bad_planes=self.config.bad_mask_planes,
+        )
+        truth_ref = getattr(inputRefs, "truth", None)
+        result = PatchResult(
+            name=scene.name,
+            scene=scene,
+            before=butlerQC.get(inputRefs.detections_before),
+            after=butlerQC.get(inputRefs.detections_after),
+            model_before=model_before,
+            model_after=butlerQC.get(inputRefs.models_after),
+            truth=butlerQC.get(truth_ref).as_array() if truth_ref else None,
+        )
+        evaluation = evaluate_patch(result, self.config.options())
+        butlerQC.put(evaluation.peaks, outputRefs.peaks)
+        butlerQC.put(evaluation.parents, outputRefs.parents)
+        if evaluation.truth is not None:
+            butlerQC.put(evaluation.truth, outputRefs.sources)
+        summary = summarise([evaluation])
+        outcome = "no truth to compare with"
+        if evaluation.truth is not None:
+            outcome = f"{summary['n_recovered']} of {summary['n_unrecognized']} sources to find recovered"
+        self.log.info("%s: %d new peaks so far, %s", scene.name, summary["n_new_peaks"], outcome)

@@ -1,0 +1,184 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Numbers of a source or a parent: signal to noise, width, neighbours,
+fluxes and chi-square.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import KDTree
+
+from ..detections import Detections
+from ..scene import Array, Scene
+from ..scene_model import SceneModel
+
+__all__ = [
+    "brighter_neighbours",
+    "core_owner",
+    "parent_chi2",
+    "point_source_snr",
+    "psf_sigma_pix",
+]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+
+def psf_sigma_pix(scene: Scene) -> float:
+    """Standard deviation of the PSF, median over bands, in pixels."""
+    return float(np.sqrt(np.median(scene.psf_sigmas_pix**2)))
+
+
+def point_source_snr(fluxes: Floats, scene: Scene) -> Floats:
+    """Matched-filter signal-to-noise ratio of isolated point sources.
+
+    In each band flux * sqrt(sum(psf^2) / variance), with the band's median
+    variance; bands are added in quadrature.
+
+    Parameters
+    ----------
+    fluxes : `numpy.ndarray`, (n, band)
+        Fluxes in image units.
+    scene : `Scene`
+        PSFs and variances.
+
+    Returns
+    -------
+    snr : `numpy.ndarray`, (n,), float64
+        Signal-to-noise ratio; a band without good pixels adds nothing.
+    """
+    variance = np.full(len(scene.bands), np.inf)
+    for band, pixels in enumerate(scene.variance):
+        finite = pixels[np.isfinite(pixels)]
+        if finite.size:
+            variance[band] = np.median(finite)
+    per_flux = np.square(scene.psfs, dtype=np.float64).sum(axis=(1, 2)) / variance
+    return np.sqrt(np.square(fluxes) @ per_flux)
+
+
+def brighter_neighbours(positions: Floats, flux: Floats) -> tuple[Integers, Floats]:
+    """The nearest brighter source of each source.
+
+    Parameters
+    ----------
+    positions : `numpy.ndarray`, (n, 2)
+        Positions (y, x) in pixels.
+    flux : `numpy.ndarray`, (n,)
+        What to compare; of two equals the first counts as brighter.
+
+    Returns
+    -------
+    neighbour : `numpy.ndarray`, (n,), int64
+        Index of the nearest brighter source; -1 for the brightest.
+    separation_pix : `numpy.ndarray`, (n,), float64
+        Distance to it; NaN for the brightest.
+    """
+    neighbour = np.full(len(flux), -1, dtype=np.int64)
+    separation = np.full(len(flux), np.nan)
+    if not len(flux):
+        return neighbour, separation
+    order = np.argsort(-flux, kind="stable")
+    rank = np.empty(len(flux), dtype=np.int64)
+    rank[order] = np.arange(len(flux))
+
+    # Most have a brighter one among their nearest few; the others are bright
+    # themselves, so that few are brighter still.
+    few = np.arange(1, min(len(flux), 16) + 1)
+    distance, near = KDTree(positions).query(positions, k=few)
+    brighter = rank[near] < rank[:, None]
+    first = brighter.argmax(axis=1)[:, None]
+    found = brighter.any(axis=1)
+    neighbour[found] = np.take_along_axis(near, first, axis=1)[found, 0]
+    separation[found] = np.take_along_axis(distance, first, axis=1)[found, 0]
+    for source in order[1:][~found[order[1:]]]:
+        candidates = order[: rank[source]]
+        away = np.hypot(*(positions[candidates] - positions[source]).T)
+        nearest = int(away.argmin())
+        neighbour[source], separation[source] = candidates[nearest], away[nearest]
+    return neighbour, separation
+
+
+def core_owner(positions: Floats, model: SceneModel, peak_ids: Integers, fraction: float) -> Integers:
+    """The source in whose core each position lies.
+
+    Parameters
+    ----------
+    positions : `numpy.ndarray`, (n, 2)
+        Positions (y, x) in patch coordinates.
+    model : `SceneModel`
+        Deblended sources.
+    peak_ids : `numpy.ndarray`, (m,)
+        Ids of the sources' peaks, -1 for none.
+    fraction : `float`
+        The core is where a component's morphology, before convolution, is at
+        least this fraction of its maximum.
+
+    Returns
+    -------
+    owner : `numpy.ndarray`, (n,), int64
+        Index in ``peak_ids`` of the brightest source there; -1 for none.
+    """
+    source_of_peak = {int(peak_id): index for index, peak_id in enumerate(peak_ids) if peak_id >= 0}
+    owner = np.full(len(positions), -1, dtype=np.int64)
+    brightest = np.zeros(len(positions))
+    rows, columns = np.rint(positions).astype(np.int64).T
+    for component in model.sources:
+        if component.peak_id not in source_of_peak:
+            continue
+        morphology = component.morphology
+        y, x = rows - component.origin[0], columns - component.origin[1]
+        inside = (y >= 0) & (y < morphology.shape[0]) & (x >= 0) & (x < morphology.shape[1])
+        shape = np.zeros(len(positions))
+        shape[inside] = morphology[y[inside], x[inside]]
+        light = shape * component.spectrum.sum()
+        better = (shape >= fraction * morphology.max()) & (light > brightest)
+        owner[better] = source_of_peak[component.peak_id]
+        brightest[better] = light[better]
+    return owner
+
+
+def parent_chi2(scene: Scene, detections: Detections, model_image: Array) -> tuple[Floats, Integers]:
+    """Chi-square of a model in each footprint.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        The pixels.
+    detections : `Detections`
+        Catalogue whose footprints to use.
+    model_image : `numpy.ndarray`, (band, y, x)
+        Model of the whole scene, so that the light of neighbouring parents
+        is accounted for.
+
+    Returns
+    -------
+    chi2 : `numpy.ndarray`, (parent,), float64
+        Sum over bands and good footprint pixels of residual^2 / variance.
+    n_pixels : `numpy.ndarray`, (parent,), int64
+        Number of good pixels, summed over bands.
+    """
+    labels = detections.labels(scene.shape, scene.origin).ravel()
+    weights = scene.weights()
+    chi2: Floats = (np.square(scene.images - model_image) * weights).sum(axis=0, dtype=np.float64)
+    good: Floats = (weights > 0).sum(axis=0, dtype=np.float64)
+    size = len(detections) + 1
+    sums = [np.bincount(labels, weights=pixels.ravel(), minlength=size)[1:] for pixels in (chi2, good)]
+    return sums[0].astype(np.float64), sums[1].astype(np.int64)
