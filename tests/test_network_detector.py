@@ -319,7 +319,7 @@ def test_threads_are_those_the_user_asks_for(monkeypatch, wanted, n):
 @pytest.mark.parametrize(("name", "module"), [("onnx", "onnxruntime"), ("detectron2", "detectron2")])
 def test_a_missing_runtime_is_named(package, monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, f"lsst.meas.residualdetect.detectors.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"lsst.meas.residualdetect.network.{name}", raising=False)
     with pytest.raises(DetectorError, match=f"detector '{name}' cannot be used here: .*; it needs {module}"):
         load_detector(name, str(package.folder))
 
