@@ -208,7 +208,7 @@ def test_new_peaks_come_last_and_make_their_way_back(sky, schemas, tmp_path):
     free = Candidate(
         top + 90.0, left + 90.0, 0.8, Footprint.from_mask(spot, (top + 86, left + 86)), frozenset("r")
     )
-    found = add_candidates(detections, [inside, free], scene, left_alone=left_alone)
+    found = add_candidates(detections, [inside, free], scene, left_alone=left_alone).detections
     after = write_catalogue(found, merged.catalogue, schemas)
     after.writeFits(str(tmp_path / "after.fits"))
     after = type(after).readFits(str(tmp_path / "after.fits"))

@@ -15,12 +15,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Parent, Peak
-from lsst.meas.residualdetect.candidates import Candidate, add_candidates
+from lsst.meas.residualdetect.candidates import Candidate, Fate, Placement, add_candidates
 
 SCENE = make_scene([])
 
@@ -46,7 +50,7 @@ def _candidate(y, x, score=9.0, half=2):
 
 
 def test_a_new_peak_comes_after_the_old_ones(catalogue):
-    after = add_candidates(catalogue, [_candidate(12, 17)], SCENE)
+    after = add_candidates(catalogue, [_candidate(12, 17)], SCENE).detections
     assert [peak.id for peak in after.parents[0].peaks] == [7, 3, 8]
     new = after.parents[0].peaks[-1]
     assert (new.y, new.x, new.score, new.iteration, new.from_residual) == (12, 17, 9.0, 1, True)
@@ -56,7 +60,7 @@ def test_a_new_peak_comes_after_the_old_ones(catalogue):
 
 def test_footprints_grow_but_never_overlap(catalogue):
     # At (15, 19) the mask reaches over the free columns 20, 21 into parent 9.
-    after = add_candidates(catalogue, [_candidate(15, 19, half=4)], SCENE)
+    after = add_candidates(catalogue, [_candidate(15, 19, half=4)], SCENE).detections
     assert after.parents[0].footprint.area == 100 + 9 * 2
     assert after.parents[1] is catalogue.parents[1]
     covered = sum(parent.footprint.to_mask((slice(0, 60), slice(0, 64))).astype(int) for parent in after)
@@ -64,13 +68,13 @@ def test_footprints_grow_but_never_overlap(catalogue):
 
 
 def test_between_parents_it_joins_the_one_it_overlaps_most(catalogue):
-    after = add_candidates(catalogue, [_candidate(15, 21, half=2)], SCENE)
+    after = add_candidates(catalogue, [_candidate(15, 21, half=2)], SCENE).detections
     assert [len(parent.peaks) for parent in after] == [2, 2]
     assert after.parents[1].footprint.contains(15, 21)
 
 
 def test_on_empty_sky_it_founds_a_parent(catalogue):
-    after = add_candidates(catalogue, [_candidate(45, 50)], SCENE)
+    after = add_candidates(catalogue, [_candidate(45, 50)], SCENE).detections
     assert [parent.id for parent in after] == [4, 9, 10]
     assert after.parents[2].footprint.area == 25
     assert after.parents[:2] == catalogue.parents
@@ -78,24 +82,24 @@ def test_on_empty_sky_it_founds_a_parent(catalogue):
 
 def test_candidates_near_known_peaks_are_dropped(catalogue):
     near, far = _candidate(15, 16), _candidate(15, 18)
-    after = add_candidates(catalogue, [near, far], SCENE, min_distance_pix=1.5)
+    after = add_candidates(catalogue, [near, far], SCENE, min_distance_pix=1.5).detections
     assert [(peak.y, peak.x) for peak in after.parents[0].peaks[2:]] == [(15, 18)]
 
 
 def test_the_surer_of_two_near_candidates_stays(catalogue):
     after = add_candidates(
         catalogue, [_candidate(45, 50, 5.0), _candidate(45, 51, 8.0)], SCENE, min_distance_pix=1.5
-    )
+    ).detections
     assert [(peak.x, peak.score) for peak in after.parents[2].peaks] == [(51, 8.0)]
 
 
 def test_nothing_found_changes_nothing(catalogue):
-    after = add_candidates(catalogue, [], SCENE)
+    after = add_candidates(catalogue, [], SCENE).detections
     assert all(new is old for new, old in zip(after, catalogue, strict=True))
 
 
 def test_masks_and_centres_beyond_the_edge(catalogue):
-    after = add_candidates(catalogue, [_candidate(1, 62), _candidate(70, 10)], SCENE)
+    after = add_candidates(catalogue, [_candidate(1, 62), _candidate(70, 10)], SCENE).detections
     assert len(after) == 3
     assert after.parents[2].footprint.area == 4 * 4
 
@@ -105,9 +109,136 @@ def test_the_result_does_not_depend_on_the_order_given(catalogue):
     found = [_candidate(y, x, score) for y, x, score in rng.uniform((2, 2, 5), (58, 62, 20), (12, 3))]
     one = add_candidates(catalogue, found, SCENE, min_distance_pix=1.5)
     other = add_candidates(catalogue, found[::-1], SCENE, min_distance_pix=1.5)
-    assert one == other
+    assert one.detections == other.detections
+    assert one.placements == other.placements[::-1]
 
 
 def test_iterations_are_counted_from_one(catalogue):
     with pytest.raises(ValueError, match="iteration is 0"):
         add_candidates(catalogue, [], SCENE, iteration=0)
+
+
+def test_each_candidate_s_fate_is_told(catalogue):
+    found = [
+        _candidate(70, 10),
+        _candidate(15, 25.5),
+        _candidate(40, 40, score=1.0),
+        _candidate(15, 16),
+        _candidate(50, 50, score=8.0),
+        _candidate(50, 51, score=7.0),
+        _candidate(30, 50),
+    ]
+    found = [*(replace(c, bands=frozenset("gr")) for c in found[:-1]), found[-1]]
+    after = add_candidates(
+        catalogue, found, SCENE, min_score=5.0, min_bands=1, min_distance_pix=1.5, left_alone=[9]
+    )
+    assert [placement.fate for placement in after.placements] == [
+        Fate.OUTSIDE,
+        Fate.LEFT_ALONE,
+        Fate.BELOW_THRESHOLD,
+        Fate.NEAR_PEAK,
+        Fate.ADDED,
+        Fate.NEAR_SURER,
+        Fate.TOO_FEW_BANDS,
+    ]
+    assert after.placements[4] == Placement(Fate.ADDED, peak=8, parent=10)
+    assert (after.detections.parents[-1].id, after.detections.parents[-1].peaks[0].id) == (10, 8)
+
+
+def test_a_surer_candidate_that_becomes_no_peak_hides_none(catalogue):
+    # Beside the edge of parent 4, at column 20, which is left alone; and in too few bands.
+    for surer, where, options in (
+        (_candidate(12, 19, score=20.0), (12, 20), {"left_alone": [4]}),
+        (_candidate(45, 50, score=20.0), (45, 51), {"min_bands": 1}),
+    ):
+        good = replace(_candidate(*where), bands=frozenset("g"))
+        after = add_candidates(catalogue, [surer, good], SCENE, min_distance_pix=1.5, **options)
+        assert after.placements[0].fate in (Fate.LEFT_ALONE, Fate.TOO_FEW_BANDS)
+        assert after.placements[1].fate == Fate.ADDED
+
+
+def test_two_candidates_at_one_place_are_told_apart(catalogue):
+    surer, twin = _candidate(45, 50, 9.0, half=3), _candidate(45, 50, 8.0)
+    after = add_candidates(catalogue, [twin, surer], SCENE, min_distance_pix=1.5)
+    assert [placement.peak for placement in after.placements] == [0, 8]
+    both = add_candidates(catalogue, [twin, surer], SCENE)
+    assert [placement.peak for placement in both.placements] == [9, 8]
+
+
+@st.composite
+def catalogues(draw):
+    """Parents that do not overlap, some beyond the image's edge."""
+    labels = np.zeros((70, 74), int)
+    for label in range(1, draw(st.integers(0, 6)) + 1):
+        y, x = draw(st.integers(0, 65)), draw(st.integers(0, 69))
+        box = labels[y : y + draw(st.integers(1, 20)), x : x + draw(st.integers(1, 20))]
+        box[box == 0] = label
+    peaks = []
+    for label in np.unique(labels[labels > 0]).tolist():
+        y, x = np.argwhere(labels == label)[draw(st.integers(0, 10**6)) % (labels == label).sum()].tolist()
+        peaks.append(Peak(100 - label, y - 5.0, x - 5.0))
+    return Detections.from_labels(labels, peaks, origin=(-5, -5))
+
+
+places = st.floats(-10, 75, allow_nan=False, width=32)
+found_anywhere = st.lists(
+    st.builds(
+        lambda y, x, score, half, bands: replace(_candidate(y, x, score, half), bands=bands),
+        places,
+        places,
+        st.sampled_from([1.0, 2.0, 2.0, 3.0]),
+        st.integers(0, 12),
+        st.frozensets(st.sampled_from("gri")),
+    ),
+    max_size=12,
+)
+
+
+@given(catalogues(), found_anywhere, st.randoms(use_true_random=False), st.sampled_from([0.0, 1.5, 6.0]))
+def test_what_holds_for_any_candidates(before, found, random, distance):
+    closed = {parent.id for parent in before if random.random() < 0.3}
+    options = {"min_score": 1.5, "min_bands": 1, "min_distance_pix": distance, "left_alone": closed}
+    after = add_candidates(before, found, SCENE, **options)
+
+    # Old parents keep their order, ids and peaks, and lose no pixel; new ones follow.
+    whole = (slice(-10, 100), slice(-10, 100))
+    for old, new in zip(before, after.detections.parents[: len(before)], strict=True):
+        assert new.id == old.id and new.peaks[: len(old.peaks)] == old.peaks
+        assert not (old.footprint.to_mask(whole) & ~new.footprint.to_mask(whole)).any()
+        if old.id in closed or len(new.peaks) == len(old.peaks):
+            assert new is old
+    covered = sum(
+        (p.footprint.to_mask(whole).astype(int) for p in after.detections), np.zeros((110, 110), int)
+    )
+    assert covered.max() <= 1
+
+    # Each peak is the candidate that it is said to be, and stands in its parent.
+    added = {p.peak: (c, p.parent) for c, p in zip(found, after.placements, strict=True) if p.peak}
+    news = {
+        peak.id: (peak, parent) for parent in after.detections for peak in parent.peaks if peak.from_residual
+    }
+    assert news.keys() == added.keys()
+    assert min(news, default=1000) > max((peak.id for peak in before.peaks), default=0)
+    for number, (peak, parent) in news.items():
+        candidate, parent_id = added[number]
+        assert (peak.y, peak.x, peak.score, peak.bands) == (
+            candidate.y,
+            candidate.x,
+            candidate.score,
+            candidate.bands,
+        )
+        assert parent.id == parent_id and parent.footprint.contains(peak.y, peak.x)
+        assert candidate.score >= 1.5 and candidate.bands
+    every = after.detections.peaks
+    for peak, _ in news.values():
+        apart = [np.hypot(peak.y - other.y, peak.x - other.x) for other in every if other.id != peak.id]
+        assert min(apart, default=np.inf) >= distance
+
+    # And the order in which candidates come does not matter.
+    order = list(range(len(found)))
+    random.shuffle(order)
+    again = add_candidates(before, [found[index] for index in order], SCENE, **options)
+    assert again.detections == after.detections
+    # Of candidates that are the same in all, which is which is chance.
+    fates = sorted((repr(found[i]), p.fate) for i, p in zip(order, again.placements, strict=True))
+    assert fates == sorted((repr(c), p.fate) for c, p in zip(found, after.placements, strict=True))

@@ -31,11 +31,11 @@ from lsst.pipe.base.testUtils import lintConnections
 
 from conftest import PSF_SIGMAS_PIX, make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Parent, Peak, Scene
-from lsst.meas.residualdetect.candidates import add_candidates
 from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
+from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
 from lsst.meas.residualdetect.injection.companions import CompanionOptions, draw_companions, peak_fluxes
 from lsst.meas.residualdetect.injection.light import (
     add_source_noise,
@@ -445,14 +445,12 @@ def test_summary_of_several_patches():
 def test_matched_filter_finds_wide_companions_and_not_close_ones(sky):
     """All of it but the injection itself, which is the stack's."""
     scene, before = sky
-    detector = load_detector("matched_filter", "")
+    detector = load_detector("matched_filter")
+    options = FindMissingOptions(score_threshold=7)
 
     def found_in(pixels: Scene):
         model = deblend(pixels, before.parents)
-        candidates = detector.detect(pixels, model.image(pixels), before.peaks)
-        return model, add_candidates(
-            before, candidates, pixels, iteration=1, min_score=7, min_distance_pix=1.5
-        )
+        return model, find_missing(pixels, before, model, detector, options).detections
 
     _, control = found_in(scene)
     recovery = []

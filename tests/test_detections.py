@@ -86,3 +86,13 @@ def test_ids_must_be_unique():
         Detections((Parent(1, footprint, (Peak(1, 0, 0), Peak(1, 1, 1))),))
     with pytest.raises(ValueError, match="parent ids"):
         Detections((Parent(1, footprint, ()), Parent(1, footprint, ())))
+
+
+@given(st.lists(st.tuples(masks, st.tuples(st.integers(-5, 5), st.integers(-5, 5))), max_size=4))
+def test_the_union_has_the_pixels_of_all(placed):
+    footprints = [Footprint.from_mask(mask, origin) for mask, origin in placed]
+    whole = (slice(-5, 18), slice(-5, 18))
+    union = Footprint(np.zeros((0, 3))).union(*footprints)
+    expected = sum((f.to_mask(whole).astype(int) for f in footprints), np.zeros((23, 23), int)) > 0
+    np.testing.assert_array_equal(union.to_mask(whole), expected)
+    assert union == Footprint.from_mask(expected, (-5, -5))

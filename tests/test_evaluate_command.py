@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -44,6 +45,7 @@ from lsst.meas.residualdetect.experiments.figures import write_figures
 from lsst.meas.residualdetect.experiments.oracle import Oracle, chi2_gain
 from lsst.meas.residualdetect.experiments.outcome import read_outcome, write_outcome
 from lsst.meas.residualdetect.experiments.populations import POPULATIONS, population
+from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.truth import PeakClass
 from lsst.meas.residualdetect.truth.pooling import classified_curve, pooled_curve, target_rows
@@ -91,7 +93,7 @@ def test_gain_is_what_the_source_takes_out_of_chi_square():
 @pytest.mark.parametrize("kind", ["matched_filter", "network"])
 def test_ranking_of_all_candidates_says_what_a_run_finds(kind, tmp_path):
     if kind == "network":
-        detector = MaskRcnn(make_package(tmp_path / "tiny", score_threshold=0.3), find_maxima)
+        detector = MaskRcnn(make_package(tmp_path / "tiny", score_threshold=0.6), find_maxima)
     else:
         detector = load_detector(kind)
     outcome = run_scene(SMALL_SKY, np.random.default_rng(2), "one", {"it": detector})["it"]
@@ -112,11 +114,17 @@ def test_candidates_are_ranked_as_if_there_were_none_below():
     rng = np.random.default_rng(5)
     disc = Footprint.from_mask(np.ones((1, 1), bool), (0, 0))
     candidates = [Candidate(*rng.uniform(0, 99, 2), score, disc) for score in rng.uniform(0, 1, 1500)]
-    ranking = rank_candidates(scene, before, model, truth, candidates)
+    options = FindMissingOptions(min_bands=0)
+
+    def rank(some):
+        detector = SimpleNamespace(default_threshold=0.5, detect=lambda *_: some)
+        return rank_candidates(find_missing(scene, before, model, detector, options), model, truth)
+
+    ranking = rank(candidates)
     assert 300 < len(ranking) < 1500 and (np.diff(ranking["score"]) <= 0).all()
     wrong = [PeakClass.SHRED, PeakClass.SPURIOUS]
     for threshold in (0.9, 0.5):
-        some = rank_candidates(scene, before, model, truth, [c for c in candidates if c.score >= threshold])
+        some = rank([c for c in candidates if c.score >= threshold])
         same = ranking[: len(some)]
         # What is beside a source that another peak found shreds that source.
         np.testing.assert_array_equal(np.isin(some["class"], wrong), np.isin(same["class"], wrong))

@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsst.meas.residualdetect.candidates import add_candidates
 from lsst.meas.residualdetect.deblend import DeblendOptions, deblend
 from lsst.meas.residualdetect.detection import detect, detections_at
 from lsst.meas.residualdetect.detectors import load_detector
+from lsst.meas.residualdetect.find_missing import find_missing
 from lsst.meas.residualdetect.io.scene_file import read_scene_file
 
 PATH = Path(
@@ -47,11 +47,10 @@ def blend():
 
 def _new_peaks(scene, peaks):
     detections = detections_at(scene, peaks)
-    detector = load_detector("matched_filter")
-    found = detector.detect(scene, deblend(scene, detections.parents).image(scene), detections.peaks)
-    sure = [candidate for candidate in found if candidate.score >= detector.default_threshold]
-    after = add_candidates(detections, sure, scene, min_distance_pix=1.5)
-    return np.array([(peak.y, peak.x) for peak in after.peaks if peak.from_residual])
+    missing = find_missing(
+        scene, detections, deblend(scene, detections.parents), load_detector("matched_filter")
+    )
+    return np.array([(peak.y, peak.x) for peak in missing.detections.peaks if peak.from_residual])
 
 
 def test_detection_finds_the_catalogued_bright_peaks(blend):

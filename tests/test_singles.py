@@ -25,7 +25,6 @@ import pytest
 
 from conftest import BLEND_SOURCES, HIDDEN, make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Parent, Peak
-from lsst.meas.residualdetect.candidate_table import candidate_table
 from lsst.meas.residualdetect.candidates import Candidate, add_candidates
 from lsst.meas.residualdetect.deblend import DeblendOptions, deblend
 from lsst.meas.residualdetect.deblend.singles import SKY_OBJECT, model_singles
@@ -107,7 +106,7 @@ def test_sky_objects_are_never_touched_and_never_joined():
     assert not unmodelled.hidden(catalogue, SCENE).any()
     on_it = Candidate(y + 2.0, x, 9.0, Footprint.from_mask(np.ones((5, 5), bool), (y, x - 2)))
     beside = Candidate(y + 6.0, x, 9.0, Footprint.from_mask(np.ones((5, 5), bool), (y + 4, x - 2)))
-    after = add_candidates(catalogue, [on_it, beside], SCENE, left_alone=unmodelled.left_alone)
+    after = add_candidates(catalogue, [on_it, beside], SCENE, left_alone=unmodelled.left_alone).detections
     assert after.parents[len(FOUND)] is sky
     assert len(after) == len(catalogue) + 1
     assert after.parents[-1].footprint.area == 20  # a row of the mask is the sky object's
@@ -159,14 +158,3 @@ def test_the_table_s_signal_to_noise_is_the_matched_filter_s():
         image = significance(*point_source_sums(scene.images[band], scene.weights()[band], scene.psfs[band]))
         expected = image[np.rint(y).astype(int), np.rint(x).astype(int)]
         np.testing.assert_allclose(snr[:, band], expected, rtol=1e-3, atol=2e-3)
-
-
-def test_the_table_has_the_sky_position_where_there_is_one():
-    scene = replace(SCENE, sky_position=lambda y, x: (10 + x / 1000, y / 1000))
-    spot = Footprint.from_mask(np.ones((3, 3), bool), (9, 19))
-    table = candidate_table([Candidate(10.0, 20.0, 1.0, spot)], FOUND, scene, scene.images, 1)
-    assert (table["ra"][0], table["dec"][0]) == pytest.approx((10.02, 0.01))
-    assert np.isnan(
-        candidate_table([Candidate(10.0, 20.0, 1.0, spot)], FOUND, SCENE, SCENE.images, 1)["ra"][0]
-    )
-    assert len(candidate_table([], FOUND, SCENE, SCENE.images, 1)) == 0

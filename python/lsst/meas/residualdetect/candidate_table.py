@@ -18,67 +18,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from .candidates import Candidate
-from .detections import Detections
+from .candidates import Fate
+from .find_missing import Missing
 from .noise import point_source_snr
-from .scene import Array, Scene
 
 __all__ = ["candidate_table"]
 
 
-def candidate_table(
-    candidates: Sequence[Candidate], detections: Detections, scene: Scene, residual: Array, iteration: int
-) -> Table:
-    """All candidates, surest first, with the peaks they became.
+def candidate_table(missing: Missing) -> Table:
+    """All candidates, surest first, with what became of them.
 
     Parameters
     ----------
-    candidates : `~collections.abc.Sequence` [`Candidate`]
-        What a detector found.
-    detections : `Detections`
-        The catalogue with those that became peaks.
-    scene : `Scene`
-        Coadds.
-    residual : `numpy.ndarray`, (band, y, x), float32
-        Coadds minus models.
-    iteration : `int`
-        Number that the new peaks carry.
+    missing : `Missing`
+        What a look at a residual gave.
 
     Returns
     -------
     table : `astropy.table.Table`
         ``peak`` and ``parent`` (ids; 0 if it became none), ``y``, ``x``
         (patch pixels), ``ra``, ``dec`` (degrees; NaN if unknown), ``score``,
-        ``area`` (pixels) and ``snr_<band>`` (of a point source in the
-        residual, at the pixel nearest to the centre).
+        ``area`` (pixels), ``n_bands`` (in which it stands out), ``reason``
+        (why it became no peak; empty if it did) and ``snr_<band>`` (of a
+        point source in the residual, at the pixel nearest to the centre,
+        without bad pixels).
     """
-    became = {
-        (peak.y, peak.x): (peak.id, parent.id)
-        for parent in detections
-        for peak in parent.peaks
-        if peak.iteration == iteration
-    }
-    ranked = sorted(candidates, key=lambda candidate: -candidate.score)
-    ids = np.array([became.get((c.y, c.x), (0, 0)) for c in ranked], np.int64).reshape(-1, 2)
-    y = np.array([c.y for c in ranked], np.float64)
-    x = np.array([c.x for c in ranked], np.float64)
-    ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(ranked)), np.nan)
-    snr = point_source_snr(residual, scene, y, x)
+    found, placed, scene = missing.candidates, missing.placements, missing.scene
+    y = np.array([c.y for c in found], np.float64)
+    x = np.array([c.x for c in found], np.float64)
+    ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(found)), np.nan)
+    snr = point_source_snr(missing.residual, scene, y, x)
     columns: dict[str, Any] = {
-        "peak": ids[:, 0],
-        "parent": ids[:, 1],
+        "peak": np.array([p.peak for p in placed], np.int64),
+        "parent": np.array([p.parent for p in placed], np.int64),
         "y": y,
         "x": x,
         "ra": ra,
         "dec": dec,
-        "score": np.array([c.score for c in ranked], np.float64),
-        "area": np.array([c.footprint.area for c in ranked], np.int64),
+        "score": np.array([c.score for c in found], np.float64),
+        "area": np.array([c.footprint.area for c in found], np.int64),
+        "n_bands": np.array([len(c.bands) for c in found], np.int64),
+        "reason": np.array(["" if p.fate == Fate.ADDED else p.fate.value for p in placed], np.str_),
     }
     columns |= {f"snr_{band}": snr[:, index] for index, band in enumerate(scene.bands)}
     table = Table(columns)

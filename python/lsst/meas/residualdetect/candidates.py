@@ -13,26 +13,34 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""From a detector's candidates to new peaks and grown footprints."""
+"""Candidates of a detector, and how they become peaks of a catalogue."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
-from scipy.spatial import cKDTree
+import numpy.typing as npt
 
-from .detections import Detections, Footprint, Parent, Peak
+from .detections import Box, Detections, Footprint, Parent, Peak
 from .scene import Scene
+from .suppression import near_known, repeats
 
-__all__ = ["DEFAULT_MIN_DISTANCE_PIX", "Candidate", "add_candidates"]
+__all__ = [
+    "DEFAULT_MIN_DISTANCE_PIX",
+    "Addition",
+    "Candidate",
+    "Fate",
+    "Placement",
+    "add_candidates",
+    "ranked",
+]
 
 # Nearer to a peak, a candidate is taken for a flaw of that peak's model.
 DEFAULT_MIN_DISTANCE_PIX = 1.5
-
-Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -58,27 +66,63 @@ class Candidate:
     bands: frozenset[str] = frozenset()
 
 
-def _apart(candidates: Sequence[Candidate], peaks: Sequence[Peak], distance_pix: float) -> list[Candidate]:
-    """Candidates, surest first, without those near a peak or a surer one."""
-    ranked = sorted(candidates, key=lambda candidate: -candidate.score)
-    if not ranked or distance_pix <= 0:
-        return ranked
-    places = np.array([(candidate.y, candidate.x) for candidate in ranked])
-    kept = np.ones(len(ranked), dtype=bool)
-    if peaks:
-        known = cKDTree([(peak.y, peak.x) for peak in peaks])
-        kept = known.query(places)[0] >= distance_pix
-    neighbours = cKDTree(places).query_ball_point(places, distance_pix)
-    for place, near in enumerate(neighbours):
-        if kept[place]:
-            less_sure = [other for other in near if other > place]
-            kept[less_sure] &= np.hypot(*(places[less_sure] - places[place]).T) >= distance_pix
-    return [candidate for candidate, keep in zip(ranked, kept, strict=True) if keep]
+class Fate(StrEnum):
+    """What became of a candidate; the first that holds, in this order."""
+
+    OUTSIDE = "outside the image"
+    LEFT_ALONE = "in a parent left alone"
+    BELOW_THRESHOLD = "below the threshold"
+    TOO_FEW_BANDS = "stands out in too few bands"
+    NEAR_PEAK = "near a known peak"
+    NEAR_SURER = "near a surer candidate"
+    ADDED = "added"
 
 
-def _is_inside(candidate: Candidate, scene: Scene) -> bool:
-    y, x = round(candidate.y) - scene.origin[0], round(candidate.x) - scene.origin[1]
-    return 0 <= y < scene.shape[0] and 0 <= x < scene.shape[1]
+@dataclass(frozen=True)
+class Placement:
+    """What became of one candidate.
+
+    Parameters
+    ----------
+    fate : `Fate`
+        Whether it became a peak, and if not, why.
+    peak, parent : `int`
+        Ids of the peak that it became and of that peak's parent; 0 if it
+        became none.
+    """
+
+    fate: Fate
+    peak: int = 0
+    parent: int = 0
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A catalogue with candidates added.
+
+    Parameters
+    ----------
+    detections : `Detections`
+        The catalogue with the new peaks.
+    placements : `tuple` [`Placement`]
+        What became of each candidate, in the order in which they were given.
+    """
+
+    detections: Detections
+    placements: tuple[Placement, ...]
+
+
+def ranked(candidates: Sequence[Candidate]) -> list[int]:
+    """Indices of candidates, surest first; of equal scores in the order of
+    their places and pixels, so that the order given does not matter.
+    """
+
+    def key(index: int) -> tuple[float, float, float, bytes, list[str]]:
+        candidate = candidates[index]
+        spans = candidate.footprint.spans.tobytes()
+        return -candidate.score, candidate.y, candidate.x, spans, sorted(candidate.bands)
+
+    return sorted(range(len(candidates)), key=key)
 
 
 def _union(one: Box, other: Box) -> Box:
@@ -88,26 +132,77 @@ def _union(one: Box, other: Box) -> Box:
     )
 
 
-def _moved(box: Box, by: tuple[int, int]) -> Box:
-    return (
-        slice(box[0].start + by[0], box[0].stop + by[0]),
-        slice(box[1].start + by[1], box[1].stop + by[1]),
-    )
+class _Catalogue:
+    """A catalogue under construction, with an image of whose pixels are whose.
 
-
-def _box_inside(footprint: Footprint, centre: tuple[int, int], scene: Scene) -> Box:
-    """The part of a footprint's box that lies in the image, grown to hold a
-    pixel of it; in array indices.
+    Labels are one more than a parent's place, as in `Detections.labels`.
     """
-    pixel = (slice(centre[0], centre[0] + 1), slice(centre[1], centre[1] + 1))
-    if not footprint.area:
-        return pixel
-    rows, columns = _moved(footprint.bbox, (-scene.origin[0], -scene.origin[1]))
-    inside = (
-        slice(max(rows.start, 0), min(rows.stop, scene.shape[0])),
-        slice(max(columns.start, 0), min(columns.stop, scene.shape[1])),
-    )
-    return _union(inside, pixel)
+
+    def __init__(self, detections: Detections, scene: Scene, left_alone: Collection[int]) -> None:
+        self.origin = scene.origin
+        self.labels = detections.labels(scene.shape, scene.origin)
+        self.parents = list(detections)
+        self.closed = {label for label, parent in enumerate(detections, start=1) if parent.id in left_alone}
+        self._gained: dict[int, list[Footprint]] = {}
+        self._next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
+        self._next_parent = max((parent.id for parent in detections), default=0) + 1
+
+    def pixel(self, candidate: Candidate) -> tuple[int, int] | None:
+        """Array indices of the pixel nearest to a candidate; none outside."""
+        y, x = round(candidate.y) - self.origin[0], round(candidate.x) - self.origin[1]
+        return (y, x) if 0 <= y < self.labels.shape[0] and 0 <= x < self.labels.shape[1] else None
+
+    def _mask(self, candidate: Candidate, y: int, x: int) -> tuple[npt.NDArray[np.bool_], Box]:
+        """A candidate's pixels in the image, its centre among them, and
+        their box in array indices.
+        """
+        box: Box = (slice(y, y + 1), slice(x, x + 1))
+        if candidate.footprint.area:
+            sides = zip(candidate.footprint.bbox, self.origin, self.labels.shape, strict=True)
+            inside = [
+                slice(max(side.start - start, 0), min(side.stop - start, length))
+                for side, start, length in sides
+            ]
+            box = _union((inside[0], inside[1]), box)
+        rows, columns = (
+            slice(side.start + start, side.stop + start) for side, start in zip(box, self.origin, strict=True)
+        )
+        mask = candidate.footprint.to_mask((rows, columns))
+        mask[y - box[0].start, x - box[1].start] = True
+        return mask, box
+
+    def add(self, candidate: Candidate, pixel: tuple[int, int], iteration: int) -> Placement:
+        """Make a candidate, centred on a pixel of the image, a peak."""
+        mask, box = self._mask(candidate, *pixel)
+        label = int(self.labels[pixel])
+        if not label:
+            overlapped = Counter(self.labels[box][mask].tolist())
+            for other in self.closed | {0}:
+                overlapped.pop(other, None)
+            # Of those overlapped equally the first in the catalogue.
+            label = min(overlapped, key=lambda other: (-overlapped[other], other), default=0)
+        if not label:
+            self.parents.append(Parent(self._next_parent, Footprint(np.zeros((0, 3), np.int32)), ()))
+            self._next_parent += 1
+            label = len(self.parents)
+        parent = self.parents[label - 1]
+        peak = Peak(self._next_peak, candidate.y, candidate.x, candidate.bands, iteration, candidate.score)
+        self._next_peak += 1
+        self.parents[label - 1] = replace(parent, peaks=(*parent.peaks, peak))
+        free = mask & (self.labels[box] == 0)
+        if free.any():
+            self.labels[box][free] = label
+            corner = box[0].start + self.origin[0], box[1].start + self.origin[1]
+            self._gained.setdefault(label, []).append(Footprint.from_mask(free, corner))
+        return Placement(Fate.ADDED, peak.id, parent.id)
+
+    def detections(self) -> Detections:
+        """The catalogue as it is now."""
+        parents = list(self.parents)
+        for label, gained in self._gained.items():
+            grown = parents[label - 1].footprint.union(*gained)
+            parents[label - 1] = replace(parents[label - 1], footprint=grown)
+        return Detections(tuple(parents))
 
 
 def add_candidates(
@@ -117,9 +212,10 @@ def add_candidates(
     *,
     iteration: int = 1,
     min_score: float = float("-inf"),
+    min_bands: int = 0,
     min_distance_pix: float = 0.0,
     left_alone: Collection[int] = (),
-) -> Detections:
+) -> Addition:
     """Append candidates to a detection catalogue as peaks.
 
     A candidate joins the parent whose footprint holds its centre, else the
@@ -127,6 +223,9 @@ def add_candidates(
     the image and to what no other parent holds, and footprints grow by the
     rest, so footprints never overlap. Old parents and peaks keep their ids
     and order; a parent that gains nothing is returned as it is.
+
+    Only a candidate that may become a peak itself keeps others from it: one
+    in a parent left alone, or one seen in too few bands, hides nothing.
 
     Parameters
     ----------
@@ -140,6 +239,8 @@ def add_candidates(
         Number written into the new peaks, at least 1.
     min_score : `float`, optional
         Candidates of a lower score are dropped.
+    min_bands : `int`, optional
+        Candidates that stand out in fewer bands are dropped.
     min_distance_pix : `float`, optional
         Candidates nearer than this to a peak, old or just added, are dropped.
     left_alone : `~collections.abc.Collection` [`int`], optional
@@ -148,56 +249,41 @@ def add_candidates(
 
     Returns
     -------
-    detections : `Detections`
-        The catalogue with the new peaks.
+    addition : `Addition`
+        The catalogue with the new peaks, and what became of each candidate.
+
+    Raises
+    ------
+    ValueError
+        Raised if ``iteration`` is less than 1.
     """
     if iteration < 1:
         raise ValueError(f"iteration is {iteration}; residual detections are numbered from 1")
-    parents = list(detections)
-    labels = detections.labels(scene.shape, scene.origin)
-    grown: dict[int, tuple[slice, slice]] = {}
-    next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
-    next_parent = max((parent.id for parent in parents), default=0) + 1
-    usable = [c for c in candidates if c.score >= min_score and _is_inside(c, scene)]
-    closed = {label for label, parent in enumerate(parents, start=1) if parent.id in left_alone}
-    for candidate in _apart(usable, detections.peaks, min_distance_pix):
-        y, x = round(candidate.y) - scene.origin[0], round(candidate.x) - scene.origin[1]
-        label = int(labels[y, x])
-        if label in closed:
-            continue
-        peak = Peak(next_peak, candidate.y, candidate.x, candidate.bands, iteration, candidate.score)
-        next_peak += 1
-
-        box = _box_inside(candidate.footprint, (y, x), scene)
-        mask = candidate.footprint.to_mask(_moved(box, scene.origin))
-        mask[y - box[0].start, x - box[1].start] = True
-        if not label:
-            overlapped = Counter(labels[box][mask].tolist())
-            for other in closed.intersection(overlapped) | {0}:
-                overlapped.pop(other, None)
-            label = overlapped.most_common(1)[0][0] if overlapped else 0
-        if label:
-            parents[label - 1] = replace(parents[label - 1], peaks=(*parents[label - 1].peaks, peak))
+    catalogue = _Catalogue(detections, scene, left_alone)
+    placements: dict[int, Placement] = {}
+    places = np.array([(candidate.y, candidate.x) for candidate in candidates]).reshape(-1, 2)
+    known = np.array([(peak.y, peak.x) for peak in detections.peaks]).reshape(-1, 2)
+    near_peak = near_known(places, known, min_distance_pix)
+    usable = []
+    for index in ranked(candidates):
+        candidate = candidates[index]
+        pixel = catalogue.pixel(candidate)
+        if pixel is None:
+            placements[index] = Placement(Fate.OUTSIDE)
+        elif catalogue.labels[pixel] in catalogue.closed:
+            placements[index] = Placement(Fate.LEFT_ALONE)
+        elif not candidate.score >= min_score:  # nor if it is not a number
+            placements[index] = Placement(Fate.BELOW_THRESHOLD)
+        elif len(candidate.bands) < min_bands:
+            placements[index] = Placement(Fate.TOO_FEW_BANDS)
+        elif near_peak[index]:
+            placements[index] = Placement(Fate.NEAR_PEAK)
         else:
-            parents.append(Parent(next_parent, Footprint(np.zeros((0, 3), np.int32)), (peak,)))
-            next_parent += 1
-            label = len(parents)
-        free = mask & (labels[box] == 0)
-        if free.any():
-            labels[box][free] = label
-            grown[label] = _union(grown.get(label, box), box)
-    for label, box in grown.items():
-        old = parents[label - 1].footprint
-        if old.area:
-            rows, columns = _union(_moved(box, scene.origin), old.bbox)
+            usable.append((index, pixel))
+    surest_first = places[[index for index, _ in usable]]
+    for (index, pixel), repeated in zip(usable, repeats(surest_first, min_distance_pix), strict=True):
+        if repeated:
+            placements[index] = Placement(Fate.NEAR_SURER)
         else:
-            rows, columns = _moved(box, scene.origin)
-        mask = old.to_mask((rows, columns))
-        top, left = rows.start - scene.origin[0], columns.start - scene.origin[1]
-        mask[box[0].start - top : box[0].stop - top, box[1].start - left : box[1].stop - left] |= (
-            labels[box] == label
-        )
-        parents[label - 1] = replace(
-            parents[label - 1], footprint=Footprint.from_mask(mask, (rows.start, columns.start))
-        )
-    return Detections(tuple(parents))
+            placements[index] = catalogue.add(candidates[index], pixel, iteration)
+    return Addition(catalogue.detections(), tuple(placements[index] for index in range(len(candidates))))

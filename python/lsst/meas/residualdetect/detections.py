@@ -25,7 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["Detections", "Footprint", "Parent", "Peak"]
+__all__ = ["Box", "Detections", "Footprint", "Parent", "Peak"]
+
+Box = tuple[slice, slice]
+"""Half-open rows and columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ class Footprint:
         return int((self.spans[:, 2] - self.spans[:, 1]).sum())
 
     @cached_property
-    def bbox(self) -> tuple[slice, slice]:
+    def bbox(self) -> Box:
         """Half-open bounding box as (y, x) slices in patch coordinates."""
         if not len(self.spans):
             return slice(0, 0), slice(0, 0)
@@ -78,7 +81,7 @@ class Footprint:
             slice(int(first.min()), int(after.max())),
         )
 
-    def to_mask(self, bbox: tuple[slice, slice] | None = None) -> npt.NDArray[np.bool_]:
+    def to_mask(self, bbox: Box | None = None) -> npt.NDArray[np.bool_]:
         """True at the footprint's pixels, over ``bbox`` (its own if absent;
         what lies outside is cut off): (y, x), bool.
         """
@@ -93,6 +96,21 @@ class Footprint:
         np.add.at(edges, (y[inside], first), 1)
         np.add.at(edges, (y[inside], after), -1)
         return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8) > 0
+
+    def union(self, *others: Footprint) -> Footprint:
+        """The pixels of this footprint and of others."""
+        y, first, after = np.concatenate([self.spans, *(other.spans for other in others)]).T.astype(np.int64)
+        if not len(y):
+            return self
+        # Rows one after the other, a pixel apart, so that spans of two never meet.
+        left, width = first.min(), after.max() - first.min() + 1
+        order = np.lexsort((first, y))
+        begin, end = (y * width + first - left)[order], (y * width + after - left)[order]
+        reach = np.maximum.accumulate(end)
+        is_first = np.concatenate([[True], begin[1:] > reach[:-1]])
+        is_last = np.concatenate([is_first[1:], [True]])
+        rows, columns = np.divmod(begin[is_first], width)
+        return Footprint(np.stack([rows, columns + left, reach[is_last] - rows * width + left], axis=1))
 
     def contains(self, y: float, x: float) -> bool:
         """Whether the pixel nearest to (y, x) belongs to the footprint."""

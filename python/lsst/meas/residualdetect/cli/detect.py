@@ -64,9 +64,9 @@ def detect(
       residualdetect detect deblended/*.npz --out new.csv --threshold 8
       residualdetect detect blend.npz --out new.csv --model mine
     """
-    from ..candidates import DEFAULT_MIN_DISTANCE_PIX, add_candidates
     from ..deblend import deblend
     from ..detectors import load_detector
+    from ..find_missing import FindMissingOptions, find_missing
     from ..io.scene_file import read_scene_file
     from ..io.whole_file import whole_file
     from .scene_arguments import detections_of
@@ -79,7 +79,7 @@ def detect(
             f"--model {model} is of no use to --detector {detector}, which runs no network"
         )
     finder = load_detector(detector, model or "")
-    limit = finder.default_threshold if threshold is None else threshold
+    options = FindMissingOptions(score_threshold=threshold)
     rows = []
     with progress_bar("Looking at scenes", len(scenes)) as progress:
         for path in scenes:
@@ -88,19 +88,12 @@ def detect(
             if scene.bad().all():
                 click.echo(f"{path}: every pixel of every band is masked", err=True)
             detections = detections_of(content, path)
-            deblended = content.model
-            if deblended is None:
-                deblended = deblend(scene, detections.parents).image(scene)
-            found = finder.detect(scene, deblended, detections.peaks)
-            areas = {(c.y, c.x): c.footprint.area for c in found}
-            result = add_candidates(
-                detections, found, scene, min_score=limit, min_distance_pix=DEFAULT_MIN_DISTANCE_PIX
-            )
+            model_of_all = deblend(scene, detections.parents) if content.model is None else content.model
+            missing = find_missing(scene, detections, model_of_all, finder, options)
             rows += [
-                (path.stem, peak.y, peak.x, f"{peak.score:.4f}", areas[peak.y, peak.x], parent.id)
-                for parent in result
-                for peak in parent.peaks
-                if peak.from_residual
+                (path.stem, found.y, found.x, f"{found.score:.4f}", found.footprint.area, placement.parent)
+                for found, placement in zip(missing.candidates, missing.placements, strict=True)
+                if placement.peak
             ]
             progress(1)
     with whole_file(out) as temporary, temporary.open("w", newline="") as stream:

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
@@ -31,6 +30,7 @@ from ..network.package import ModelPackage
 from ..network.paste_mask import paste_mask
 from ..network.tiling import Network, detect_in_tiles
 from ..scene import Array, Scene
+from ..suppression import repeats
 
 __all__ = ["MaskRcnn"]
 
@@ -51,12 +51,8 @@ def _once(centres: npt.NDArray[np.float64], scores: Array) -> list[int]:
     one.
     """
     order = np.lexsort((centres[:, 1], centres[:, 0], -scores))
-    neighbours = cKDTree(centres).query_ball_point(centres, np.nextafter(_SAME_SOURCE_PIX, 0))
-    kept: dict[int, None] = {}
-    for index in order.tolist():
-        if kept.keys().isdisjoint(neighbours[index]):
-            kept[index] = None
-    return list(kept)
+    kept: list[int] = order[~repeats(centres[order], _SAME_SOURCE_PIX)].tolist()
+    return kept
 
 
 def _footprint(

@@ -17,17 +17,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from astropy.table import Table
 
-from ..candidates import DEFAULT_MIN_DISTANCE_PIX, Candidate, add_candidates
 from ..deblend import deblend
 from ..deblend.redeblend import redeblend
 from ..detection import detect
 from ..detections import Detections
 from ..detectors import Detector
+from ..find_missing import FindMissingOptions, Missing, find_missing
 from ..scene import Scene
 from ..scene_model import SceneModel
 from ..simulation import SimulationOptions
@@ -42,29 +42,20 @@ __all__ = ["rank_candidates", "run_scene"]
 
 
 def rank_candidates(
-    scene: Scene,
-    before: Detections,
-    model_before: SceneModel,
-    truth: Truth,
-    candidates: Sequence[Candidate],
-    options: EvaluationOptions | None = None,
+    missing: Missing, model: SceneModel, truth: Truth, options: EvaluationOptions | None = None
 ) -> Table:
     """Classify candidates as if all had become peaks, whatever their score;
     nothing is deblended again for that.
 
     Parameters
     ----------
-    scene : `Scene`
-        The patch.
-    before : `Detections`
-        Catalogue of the ordinary detection.
-    model_before : `SceneModel`
-        Its model.
+    missing : `Missing`
+        What a detector found. Candidates too near to a peak or a surer one,
+        or in too few bands, are dropped as in a run.
+    model : `SceneModel`
+        The model that was looked at.
     truth : `numpy.ndarray`, structured
         True sources; see `PatchResult`.
-    candidates : `~collections.abc.Sequence` [`Candidate`]
-        What a detector found. Those too near to a peak or a surer one are
-        dropped, as they would be in a run.
     options : `EvaluationOptions`, optional
         Limits; the defaults if absent.
 
@@ -74,8 +65,9 @@ def rank_candidates(
         One row per candidate left, surest first: ``score``, ``class``,
         ``target`` and ``true_id`` as in `Evaluation.peaks`.
     """
-    everything = add_candidates(before, candidates, scene, min_distance_pix=DEFAULT_MIN_DISTANCE_PIX)
-    result = PatchResult(scene.name, scene, before, everything, model_before, model_before, truth)
+    scene = missing.scene
+    everything = missing.at_threshold(float("-inf")).detections
+    result = PatchResult(scene.name, scene, missing.before, everything, model, model, truth)
     ranking = evaluate_patch(result, options).peaks["score", "class", "target", "true_id"]
     return ranking[np.argsort(-ranking["score"], kind="stable")]
 
@@ -90,29 +82,22 @@ def _run_detector(
     n_iterations: int,
 ) -> Outcome:
     image_before = model_before.image(scene)
-    catalogue, model, image = before, model_before, image_before
+    options = FindMissingOptions(singles_engine=engine)
+    catalogue, model = before, model_before
     evaluations = []
-    for iteration in range(1, n_iterations + 1):
-        candidates = detector.detect(scene, image, catalogue.peaks)
-        if iteration == 1:
-            ranking = rank_candidates(scene, before, model_before, truth, candidates)
-        grown = add_candidates(
-            catalogue,
-            candidates,
-            scene,
-            iteration=iteration,
-            min_score=detector.default_threshold,
-            min_distance_pix=DEFAULT_MIN_DISTANCE_PIX,
-        )
-        model = redeblend(scene, catalogue, grown, model, engine=engine)
-        catalogue, image = grown, model.image(scene)
+    for iteration in range(n_iterations):
+        missing = find_missing(scene, catalogue, model, detector, options)
+        if iteration == 0:
+            ranking = rank_candidates(missing, model_before, truth)
+        model = redeblend(scene, catalogue, missing.detections, model, engine=engine)
+        catalogue = missing.detections
         evaluation = evaluate_patch(
             PatchResult(scene.name, scene, before, catalogue, model_before, model, truth)
         )
         assert evaluation.truth is not None
         positions = np.stack([evaluation.truth["y"], evaluation.truth["x"]], axis=1)
         evaluation.truth["chi2_gain"] = chi2_gain(
-            scene, image_before, image, positions, 2 * psf_sigma_pix(scene)
+            scene, image_before, model.image(scene), positions, 2 * psf_sigma_pix(scene)
         )
         evaluations.append(evaluation)
     return Outcome(tuple(evaluations), ranking)

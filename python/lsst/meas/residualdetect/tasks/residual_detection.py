@@ -18,18 +18,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import lsst.pipe.base as pipe_base
 
 from ..butler import DataModelError, load_data_model
 from ..candidate_table import candidate_table
-from ..candidates import add_candidates
-from ..deblend import check_engine
-from ..deblend.singles import SKY_OBJECT, Unmodelled, model_singles
+from ..candidates import Fate
 from ..detections import Detections
 from ..detectors import load_detector
+from ..find_missing import Missing, find_missing
 from ..scene import Scene
 from ..scene_model import SceneModel
 from .patch import read_coadds, read_scene, wavelength_order
@@ -89,7 +87,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         for name, dataset in self.data_model.init_outputs.items():
             setattr(self, name, dataset)
         self.detector = load_detector(self.config.detector, self.config.model)
-        check_engine(self.config.singles.engine)
+        self.options = self.config.options()
 
     def runQuantum(  # noqa: N802
         self,
@@ -168,69 +166,43 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         NoUsableModelError
             Raised if there are sources, but no model of any.
         """
-        unmodelled = model_singles(
-            scene, detections, model, self.config.singles.options(), engine=self.config.singles.engine
-        )
-        n_sources = self._report(scene, detections, unmodelled)
-        model_image = model.select_bands(scene.bands).image(scene) + unmodelled.singles.image(scene)
-        bad = scene.bad(self.config.bad_mask_planes) | unmodelled.hidden(detections, scene)
-        # Where nothing was detected there is no residual, only the coadd.
-        candidates = (
-            self.detector.detect(scene.with_bad(bad), model_image, detections.peaks) if n_sources else []
-        )
-
-        threshold = self.config.score_threshold
-        if threshold is None:
-            threshold = self.detector.default_threshold
-        iteration = 1 + max((peak.iteration for peak in detections.peaks), default=0)
-        found = add_candidates(
-            detections,
-            candidates,
-            scene,
-            iteration=iteration,
-            min_score=threshold,
-            min_distance_pix=self.config.min_distance_pix,
-            left_alone=unmodelled.left_alone,
-        )
-        n_new = len(found.peaks) - len(detections.peaks)
-        changed = sum(any(peak.iteration == iteration for peak in parent.peaks) for parent in found)
-        self.metadata["n_candidates"] = len(candidates)
-        self.metadata["n_new_peaks"] = n_new
-        self.metadata["n_changed_parents"] = changed
-        self.log.info(
-            "%s%d of %d candidates of %s reach %g; without those near a known peak or in parents left "
-            "alone %d new peaks in %d of %d parents",
-            _prefix(scene),
-            sum(candidate.score >= threshold for candidate in candidates),
-            len(candidates),
-            self.config.detector,
-            threshold,
-            n_new,
-            changed,
-            len(found),
-        )
+        missing = find_missing(scene, detections, model, self.detector, self.options)
+        self._report(missing)
         return pipe_base.Struct(
-            detections=found,
-            candidates=candidate_table(candidates, found, scene, scene.images - model_image, iteration),
-            model_image=model_image,
+            detections=missing.detections,
+            candidates=candidate_table(missing),
+            model_image=missing.model_image,
         )
 
-    def _report(self, scene: Scene, detections: Detections, unmodelled: Unmodelled) -> int:
-        """Count what has no model, and refuse a patch where nothing has;
-        gives the number of parents that are no sky objects.
-        """
-        reasons = Counter(unmodelled.left_alone.values())
-        n_sky = reasons.pop(SKY_OBJECT, 0)
-        n_left_alone = sum(reasons.values())
-        self.metadata["n_parents"] = len(detections)
-        self.metadata["n_sky"] = n_sky
-        self.metadata["n_left_alone"] = n_left_alone
-        self.metadata["n_singles"] = sum(not fit.failure for fit in unmodelled.singles)
+    def _report(self, missing: Missing) -> None:
+        """Say what was done; refuse a patch where no source has a model."""
+        prefix = _prefix(missing.scene)
+        reasons = missing.reasons
+        n_new = missing.fates[Fate.ADDED]
+        self.metadata["n_parents"] = len(missing.before)
+        self.metadata["n_sky"] = len(missing.before) - missing.n_sources
+        self.metadata["n_left_alone"] = reasons.total()
+        self.metadata["n_singles"] = missing.n_singles
+        self.metadata["n_candidates"] = len(missing.candidates)
+        self.metadata["n_new_peaks"] = n_new
+        self.metadata["n_changed_parents"] = missing.n_changed_parents
         for reason, count in reasons.most_common(_MAX_REASONS):
-            self.log.warning("%s%d parents left alone: %s", _prefix(scene), count, reason)
-        n_sources = len(detections) - n_sky
-        if n_left_alone and n_left_alone == n_sources:
-            raise NoUsableModelError(n_left_alone, reasons.most_common(1)[0][0])
-        if not n_sources:
-            self.log.info("%sthere are only sky objects; nothing to look for", _prefix(scene))
-        return n_sources
+            self.log.warning("%s%d parents left alone: %s", prefix, count, reason)
+        if not missing.n_sources:
+            self.log.info("%sthere are only sky objects; nothing to look for", prefix)
+        elif not missing.has_model:
+            raise NoUsableModelError(reasons.total(), reasons.most_common(1)[0][0])
+        self.log.info(
+            "%sof %d candidates of %s, taken from a score of %g in %d or more bands, %d became peaks, "
+            "which changed %d of %d parents; others: %s",
+            prefix,
+            len(missing.candidates),
+            self.config.detector,
+            missing.score_threshold,
+            missing.min_bands,
+            n_new,
+            missing.n_changed_parents,
+            len(missing.detections),
+            ", ".join(f"{count} {fate}" for fate, count in missing.fates.items() if fate != Fate.ADDED)
+            or "none",
+        )

@@ -27,6 +27,7 @@ from lsst.pex.config import ChoiceField, ConfigField, Field, FieldValidationErro
 from ..butler import STORAGE_CLASSES
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
 from ..detectors import DEFAULT_DETECTOR, detector_names
+from ..find_missing import FindMissingOptions
 from ..network.package import DEFAULT_MODEL
 from ..scene import DEFAULT_BAD_PLANES
 from .deblend_options import DeblendOptionsConfig
@@ -179,6 +180,14 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
         optional=True,
         min=0.0,
     )
+    min_bands = RangeField(
+        dtype=int,
+        doc="Bands in which a candidate must stand out to become a peak; if not set 2 where there are three "
+        "bands or more, else 1.",
+        default=None,
+        optional=True,
+        min=0,
+    )
     min_distance_pix = RangeField(
         dtype=float,
         doc="Candidates nearer than this to a peak are taken for a flaw of that peak's model. Pixels.",
@@ -200,6 +209,17 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
         doc="Write the model and the residual of each band?",
         default=False,
     )
+
+    def options(self) -> FindMissingOptions:
+        """The same as the core's options."""
+        return FindMissingOptions(
+            score_threshold=self.score_threshold,
+            min_bands=self.min_bands,
+            min_distance_pix=self.min_distance_pix,
+            bad_planes=tuple(self.bad_mask_planes),
+            singles=self.singles.options(),
+            singles_engine=self.singles.engine,
+        )
 
     def validate(self) -> None:
         """Refuse what cannot go together."""

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
-from scipy.spatial import cKDTree
 
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
 from ..network.modeling.config import feature_options
+from ..suppression import near_known, repeats
 from ..truth.evaluation import EvaluationOptions
 from ..truth.matching import match_in_turn
 from ..truth.metrics import RankingCurve, ranking_curve
@@ -42,19 +42,10 @@ __all__ = ["RecoveryEvaluator", "ValidationTiles"]
 _SIGMA_PIX = 1.5
 
 
-def _apart(centres: Any, peaks: Any) -> list[int]:
-    """Indices of detections far enough from known peaks and from surer ones,
-    as they become peaks themselves.
-    """
-    if not len(centres):
-        return []
-    kept: set[int] = set()
-    known = cKDTree(peaks).query(centres)[0] if len(peaks) else np.full(len(centres), np.inf)
-    neighbours = cKDTree(centres).query_ball_point(centres, DEFAULT_MIN_DISTANCE_PIX)
-    for index in np.flatnonzero(known >= DEFAULT_MIN_DISTANCE_PIX).tolist():
-        if kept.isdisjoint(neighbours[index]):
-            kept.add(index)
-    return sorted(kept)
+def _apart(centres: Any, peaks: Any) -> Any:
+    """Indices of detections, surest first, that would become peaks."""
+    far = np.flatnonzero(~near_known(centres, peaks, DEFAULT_MIN_DISTANCE_PIX))
+    return far[~repeats(centres[far], DEFAULT_MIN_DISTANCE_PIX)]
 
 
 class ValidationTiles:

@@ -1,0 +1,299 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The way from a scene, its catalogue and its model to new peaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .candidates import DEFAULT_MIN_DISTANCE_PIX, Candidate, Fate, Placement, add_candidates, ranked
+from .deblend import DeblendOptions, check_engine
+from .deblend.singles import SKY_OBJECT, Unmodelled, model_singles
+from .detections import Detections
+from .detectors import Detector
+from .scene import DEFAULT_BAD_PLANES, Array, Scene, SceneError
+from .scene_model import SceneModel
+
+__all__ = ["FindMissingOptions", "Missing", "find_missing"]
+
+# What is seen in one band alone is most often an artefact, but of two bands
+# one may be too shallow to show a source at all.
+_MIN_BANDS, _BANDS_FOR_MIN = 2, 3
+
+
+@dataclass(frozen=True)
+class FindMissingOptions:
+    """How candidates become peaks.
+
+    Parameters
+    ----------
+    score_threshold : `float`, optional
+        Score from which a candidate becomes a peak; the detector's own if
+        absent.
+    min_bands : `int`, optional
+        Bands in which a candidate must stand out to become a peak; if absent
+        2 where the scene has three bands or more, else 1.
+    min_distance_pix : `float`
+        Candidates nearer than this to a peak are taken for a flaw of that
+        peak's model.
+    bad_planes : `tuple` [`str`]
+        Mask planes whose pixels say nothing.
+    singles : `~lsst.meas.residualdetect.deblend.DeblendOptions`
+        How to model single-peak parents that have no model.
+    singles_engine : `str`
+        With which deblender.
+
+    Raises
+    ------
+    ValueError
+        Raised if a value makes no sense.
+    """
+
+    score_threshold: float | None = None
+    min_bands: int | None = None
+    min_distance_pix: float = DEFAULT_MIN_DISTANCE_PIX
+    bad_planes: tuple[str, ...] = DEFAULT_BAD_PLANES
+    singles: DeblendOptions = field(default_factory=DeblendOptions)
+    singles_engine: str = "factorized"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bad_planes, str):
+            raise ValueError(f"bad_planes is the string {self.bad_planes!r}; expected several plane names")
+        if self.score_threshold is not None and np.isnan(self.score_threshold):
+            raise ValueError("score_threshold is not a number")
+        for name in ("min_bands", "min_distance_pix"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} is {value}; it must not be negative")
+        check_engine(self.singles_engine)
+
+
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """What a look at a residual gave.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        The coadds as the detector saw them: what was not to be looked at is
+        marked as bad.
+    before : `Detections`
+        The catalogue that was deblended.
+    detections : `Detections`
+        The catalogue with new peaks.
+    candidates : `tuple` [`Candidate`]
+        Every candidate, surest first.
+    placements : `tuple` [`Placement`]
+        What became of each.
+    model_image : `numpy.ndarray`, (band, y, x), float32
+        All deblended sources, convolved to each band's PSF.
+    left_alone : `~collections.abc.Mapping` [`int`, `str`]
+        Why a parent was left alone, by its id.
+    n_singles : `int`
+        Single-peak parents that were modelled here.
+    iteration : `int`
+        Number that the new peaks carry.
+    score_threshold, min_bands, min_distance_pix
+        What was asked of a candidate.
+    """
+
+    scene: Scene
+    before: Detections
+    detections: Detections
+    candidates: tuple[Candidate, ...]
+    placements: tuple[Placement, ...]
+    model_image: Array
+    left_alone: Mapping[int, str]
+    n_singles: int
+    iteration: int
+    score_threshold: float
+    min_bands: int
+    min_distance_pix: float
+
+    @property
+    def residual(self) -> Array:
+        """Coadds minus models: (band, y, x), float32."""
+        return self.scene.images - self.model_image
+
+    @property
+    def fates(self) -> Counter[Fate]:
+        """How many candidates had each fate."""
+        return Counter(placement.fate for placement in self.placements)
+
+    @property
+    def n_sources(self) -> int:
+        """Parents that are no sky objects."""
+        return sum(not parent.is_sky for parent in self.before)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many parents that are no sky objects were left alone, by why."""
+        reasons = Counter(self.left_alone.values())
+        del reasons[SKY_OBJECT]
+        return reasons
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there was a residual to look at, that is a source with a
+        model.
+        """
+        return self.n_sources > self.reasons.total()
+
+    @property
+    def n_changed_parents(self) -> int:
+        """Parents that gained a peak, those founded too."""
+        return len({placement.parent for placement in self.placements if placement.peak})
+
+    def at_threshold(self, score_threshold: float) -> Missing:
+        """The same candidates taken from another score on.
+
+        Parameters
+        ----------
+        score_threshold : `float`
+            Score from which a candidate becomes a peak.
+        """
+        addition = add_candidates(
+            self.before,
+            self.candidates,
+            self.scene,
+            iteration=self.iteration,
+            min_score=score_threshold,
+            min_bands=self.min_bands,
+            min_distance_pix=self.min_distance_pix,
+            left_alone=self.left_alone,
+        )
+        return replace(
+            self,
+            detections=addition.detections,
+            placements=addition.placements,
+            score_threshold=score_threshold,
+        )
+
+
+def _check_image(scene: Scene, image: Array) -> Array:
+    if image.shape != scene.images.shape:
+        raise SceneError(
+            f"scene {scene.name!r}: the model's image has shape {image.shape}; expected {scene.images.shape}"
+        )
+    bad = [band for band, pixels in zip(scene.bands, image, strict=True) if not np.isfinite(pixels).all()]
+    if bad:
+        raise SceneError(f"scene {scene.name!r}: the model's image is not finite in bands {bad}")
+    return image
+
+
+def _usable(model: SceneModel) -> SceneModel:
+    """A model in which parents with light that is not finite have failed."""
+    parents = tuple(
+        parent
+        if all(
+            np.isfinite(source.spectrum).all() and np.isfinite(source.morphology).all()
+            for source in parent.sources
+        )
+        else replace(parent, sources=(), failure="its model is not finite")
+        for parent in model
+    )
+    return replace(model, parents=parents)
+
+
+def _modelled(
+    scene: Scene, detections: Detections, model: SceneModel | Array, options: FindMissingOptions
+) -> tuple[Array, Unmodelled]:
+    """Image of the model of all sources, and what it does not model."""
+    if isinstance(model, SceneModel):
+        model = _usable(model.select_bands(scene.bands))
+        unmodelled = model_singles(scene, detections, model, options.singles, engine=options.singles_engine)
+        image = model.image(scene)
+        if unmodelled.singles.sources:
+            image += unmodelled.singles.image(scene)
+    else:
+        # Nobody can tell which sources an image lacks.
+        left_alone = {parent.id: SKY_OBJECT for parent in detections if parent.is_sky}
+        unmodelled = Unmodelled(SceneModel(scene.bands, scene.psfs, scene.psfs[0], ()), left_alone)
+        image = model
+    return _check_image(scene, image), unmodelled
+
+
+def find_missing(
+    scene: Scene,
+    detections: Detections,
+    model: SceneModel | Array,
+    detector: Detector,
+    options: FindMissingOptions | None = None,
+) -> Missing:
+    """Find sources that a model lacks, and add them to its catalogue.
+
+    Parents of one peak that the model lacks are modelled first. Other
+    parents without a model, and sky objects, are left alone: nothing is
+    looked for in them, for their residual is the source itself.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        Coadds.
+    detections : `Detections`
+        The catalogue that was deblended.
+    model : `SceneModel` or `numpy.ndarray`, (band, y, x), float32
+        Its deblended sources; or an image of them all, convolved to each
+        band's PSF, of which everything is taken to be modelled.
+    detector : `Detector`
+        How to look.
+    options : `FindMissingOptions`, optional
+        How candidates become peaks; the defaults if absent.
+
+    Returns
+    -------
+    missing : `Missing`
+        The new catalogue, the candidates, and what was done and not done.
+        Without a source that has a model there is no residual, and no
+        candidate.
+
+    Raises
+    ------
+    SceneError
+        Raised if the model does not fit the scene.
+    """
+    options = options or FindMissingOptions()
+    image, unmodelled = _modelled(scene, detections, model, options)
+    bad = scene.bad(options.bad_planes)
+    usable = int((~bad).any(axis=(1, 2)).sum())
+    bad |= unmodelled.hidden(detections, scene)
+    min_bands = options.min_bands
+    if min_bands is None:
+        min_bands = _MIN_BANDS if usable >= _BANDS_FOR_MIN else 1
+    threshold = options.score_threshold
+    nothing = Missing(
+        scene=scene.with_bad(bad),
+        before=detections,
+        detections=detections,
+        candidates=(),
+        placements=(),
+        model_image=image,
+        left_alone=unmodelled.left_alone,
+        n_singles=sum(not fit.failure for fit in unmodelled.singles),
+        iteration=1 + max((peak.iteration for peak in detections.peaks), default=0),
+        score_threshold=detector.default_threshold if threshold is None else threshold,
+        min_bands=min_bands,
+        min_distance_pix=options.min_distance_pix,
+    )
+    if not nothing.has_model:
+        return nothing
+    found = detector.detect(nothing.scene, image, detections.peaks)
+    candidates = tuple(found[index] for index in ranked(found))
+    return replace(nothing, candidates=candidates).at_threshold(nothing.score_threshold)
