@@ -1,0 +1,211 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""PSFs from files, or from their width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from scipy.ndimage import fourier_shift
+
+from ..scene import SceneError
+from .fits_common import FitsError
+from .fits_planes import FitsPath, find_plane, open_fits
+from .known_table import positions_of
+from .psfex import is_psfex, psfex_image
+from .remarks import Remarks
+from .sky_wcs import SkyWcs
+
+__all__ = ["PsfWidth", "centred_psf", "read_psf"]
+
+Image = npt.NDArray[np.float64]
+
+# A stack whose PSFs differ by more in width is said to vary: one PSF is used.
+_MAX_WIDTH_CHANGE = 0.05
+
+
+@dataclass(frozen=True)
+class PsfWidth:
+    """A PSF of which only the width is known.
+
+    Parameters
+    ----------
+    fwhm_arcsec : `float`
+        Full width at half maximum, of stars in the image.
+    beta : `float`, optional
+        Exponent of a Moffat profile, such as 2.5 (from the ground); a
+        Gaussian if absent.
+    """
+
+    fwhm_arcsec: float
+    beta: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.fwhm_arcsec) and self.fwhm_arcsec > 0):
+            raise SceneError(f"the width of a PSF is {self.fwhm_arcsec} arcsec; it must be positive")
+        if self.beta is not None and not self.beta > 1:
+            raise SceneError(f"beta of a Moffat profile is {self.beta}; it must be above 1")
+
+    @classmethod
+    def parse(cls, text: str) -> PsfWidth:
+        """From ``0.9``, ``0.9:moffat`` or ``0.9:moffat:3.5``."""
+        width, *profile = text.split(":")
+        try:
+            if not profile or profile == ["gaussian"]:
+                return cls(float(width))
+            if profile[0] == "moffat" and len(profile) <= 2:
+                return cls(float(width), float(profile[1]) if len(profile) == 2 else 2.5)
+        except ValueError as error:
+            if isinstance(error, SceneError):
+                raise
+        raise SceneError(f"PSF width {text!r}; expected arcsec, arcsec:moffat or arcsec:moffat:beta")
+
+    def image(self, pixel_scale_arcsec: float) -> Image:
+        """The profile at the centres of pixels, unit sum, odd sides: (h, w)."""
+        fwhm = self.fwhm_arcsec / pixel_scale_arcsec
+        half = int(np.ceil((2.2 if self.beta is None else 4.0) * fwhm)) + 1
+        steps = np.arange(-half, half + 1)
+        r2 = (steps[:, None] ** 2 + steps[None, :] ** 2) / fwhm**2
+        if self.beta is None:
+            profile = np.exp(-4 * np.log(2) * r2)
+        else:
+            profile = (1 + 4 * (2 ** (1 / self.beta) - 1) * r2) ** -self.beta
+        return profile / profile.sum()
+
+
+def centred_psf(image: npt.NDArray[np.floating], remarks: Remarks, what: str) -> Image:
+    """A PSF image of odd sides with its centre in the middle.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (h, w)
+        PSF. An even side is cut by one where the centroid is nearer to a
+        pixel's centre, and shifted by half a pixel where it lies between
+        pixels.
+    remarks : `Remarks`
+        Is told of a shift.
+    what : `str`
+        The file, for messages.
+
+    Returns
+    -------
+    psf : `numpy.ndarray`, (h, w), float64
+        Odd sides.
+
+    Raises
+    ------
+    FitsError
+        Raised if the image has pixels that are not finite, or no light.
+    """
+    psf = np.array(image, np.float64)
+    if not np.isfinite(psf).all():
+        raise FitsError(f"{what}: the PSF has pixels that are not finite")
+    if not psf.sum() > 0:
+        raise FitsError(f"{what}: the PSF sums to {psf.sum():g}; it must be positive")
+    for axis, side in enumerate(psf.shape):
+        if side % 2:
+            continue
+        # Of the bright part: the sum over noisy wings has no centroid.
+        core = np.where(psf > 0.1 * psf.max(), psf, 0)
+        place = float((core.sum(axis=1 - axis) * np.arange(side)).sum() / core.sum())
+        between = abs(place - (side - 1) / 2) < abs(place - side / 2)
+        if between:
+            shift = [0.0, 0.0]
+            shift[axis] = 0.5
+            psf = np.fft.ifftn(fourier_shift(np.fft.fftn(psf), shift)).real
+            remarks.note(f"{what}: the PSF is centred between pixels; it is shifted by half a pixel")
+        psf = np.delete(psf, 0, axis=axis)
+    return psf
+
+
+def _of_stack(
+    hdus: fits.HDUList, path: FitsPath, place: tuple[float, float], wcs: SkyWcs | None, remarks: Remarks
+) -> Image:
+    """The PSF nearest to a place, of a cube with a table of positions."""
+    cube = next(hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 3).data
+    tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+    if not tables:
+        raise FitsError(
+            f"{path}: a stack of {len(cube)} PSFs without a table of their positions (x, y or ra, dec)"
+        )
+    y, x = positions_of(tables[0].data, wcs, str(path))
+    if len(y) != len(cube):
+        raise FitsError(f"{path}: {len(cube)} PSFs, but {len(y)} positions")
+    psf: Image = np.asarray(cube[int(np.argmin(np.hypot(y - place[0], x - place[1])))], np.float64)
+    # Of the noise-equivalent area; see Scene.psf_sigmas_pix.
+    unit = cube / cube.sum(axis=(1, 2), keepdims=True)
+    widths = 1 / np.sqrt(np.square(unit, dtype=np.float64).sum(axis=(1, 2)))
+    if widths.max() / widths.min() - 1 > _MAX_WIDTH_CHANGE:
+        remarks.doubt(
+            f"{path}: the PSF's width changes by {widths.max() / widths.min() - 1:.0%} over the positions; "
+            "the one nearest to the centre is used everywhere"
+        )
+    return psf
+
+
+def read_psf(
+    path: FitsPath,
+    place: tuple[float, float],
+    remarks: Remarks,
+    *,
+    wcs: SkyWcs | None = None,
+) -> Image:
+    """The PSF of an image at a place.
+
+    Parameters
+    ----------
+    path : `FitsPath`
+        A PSFEx model (``.psf``); or an image of the PSF, its pixels those of
+        the image; or a cube of images with a table of their positions.
+    place : `tuple` [`float`, `float`]
+        Pixel (y, x), from 0.
+    remarks : `Remarks`
+        Is told what was assumed.
+    wcs : `SkyWcs`, optional
+        For positions in right ascension and declination.
+
+    Returns
+    -------
+    psf : `numpy.ndarray`, (h, w), float64
+        Odd sides.
+
+    Raises
+    ------
+    FitsError
+        Raised with the file's name if it holds no PSF.
+    """
+    with open_fits(path) as hdus:
+        for hdu in hdus:
+            if is_psfex(hdu):
+                return psfex_image(hdu, *place, str(path))
+        if path.extension is None and any(hdu.is_image and len(hdu.shape) == 3 for hdu in hdus):
+            return centred_psf(_of_stack(hdus, path, place, wcs, remarks), remarks, str(path))
+        found = find_plane(hdus, path, ("psf", "image"))
+        if found is None:
+            raise FitsError(f"{path}: holds neither an image of a PSF nor a model of PSFEx")
+        hdu = found[0]
+        oversampling = hdu.header.get("OVERSAMP", hdu.header.get("DET_SAMP", 1))
+        if oversampling != 1 and path.extension is None:
+            raise FitsError(
+                f"{path}: the PSF is oversampled by {oversampling}; give it in the image's pixels"
+            )
+        if len(hdu.shape) != 2:
+            raise FitsError(f"{path}: a PSF of shape {tuple(hdu.shape)}; expected an image")
+        return centred_psf(hdu.data, remarks, str(path))
