@@ -308,14 +308,6 @@ def test_a_network_of_another_interface_is_refused(tmp_path):
         load_detector("onnx", str(tmp_path / "other")).detect(scene, scene.images, [])
 
 
-@pytest.mark.parametrize(("wanted", "n"), [("3", 3), ("2,4", 2), ("", None), ("no", None), ("0", None)])
-def test_threads_are_those_the_user_asks_for(monkeypatch, wanted, n):
-    onnx = pytest.importorskip("lsst.meas.residualdetect.network.onnx")
-    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(5)), raising=False)
-    assert onnx._n_threads() == (n or 5)
-
-
 @pytest.mark.parametrize(("name", "module"), [("onnx", "onnxruntime"), ("detectron2", "detectron2")])
 def test_a_missing_runtime_is_named(package, monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)

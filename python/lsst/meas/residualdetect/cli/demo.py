@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -108,10 +107,11 @@ def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: in
     from ..butler.repository import create_repository, ingest_scenes
     from ..io.scene_file import SceneFile
     from ..simulation import SimulationOptions, simulate_scenes
+    from ..threads import usable_cores
     from .report import make_report
 
     start = time.monotonic()
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or usable_cores()
     check_folder(out)
     repo = out / "repo"
     if repo.exists():

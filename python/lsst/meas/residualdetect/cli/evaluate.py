@@ -102,7 +102,7 @@ def evaluate(
     from ..experiments.figures import write_figures
     from ..experiments.tables import markdown
     from ..io.whole_file import whole_file
-    from ..simulation.parallel import usable_cores
+    from ..threads import usable_cores
     from ..truth.summary import strict_json
 
     options = ComparisonOptions(

@@ -110,7 +110,7 @@ def simulate(
       residualdetect simulate --out tiles -n 4000 --size 256 --tiles
     """
     if tiles:
-        from ..simulation.parallel import usable_cores
+        from ..threads import usable_cores
         from ..training import TileOptions, generate_tiles
 
         for name in ("bands", "density", "exposure", "catalogue"):

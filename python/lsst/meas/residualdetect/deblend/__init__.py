@@ -27,6 +27,7 @@ from importlib import import_module
 from ..detections import Parent
 from ..scene import Scene
 from ..scene_model import SceneModel
+from ..threads import one_thread
 from .options import DeblendError, DeblendOptions
 
 __all__ = ["DeblendError", "DeblendOptions", "check_engine", "deblend", "deblend_scenes", "engine_names"]
@@ -84,7 +85,8 @@ def deblend(
     engine : `str`, optional
         Which deblender; one of `engine_names`.
     progress : `~collections.abc.Callable`, optional
-        Called with the number of parents just finished, whenever some are.
+        Called with the number of parents just finished, whenever some are;
+        by one thread at a time, but not always the same.
 
     Returns
     -------
@@ -134,7 +136,8 @@ def deblend_scenes(
     """
     check_engine(engine)
     module = import_module(_ENGINES[engine], __name__)
-    models = module.fit_parents(blends, options, progress or (lambda count: None))
+    with one_thread():
+        models = module.fit_parents(blends, options, progress or (lambda count: None))
     return [
         SceneModel(scene.bands, scene.psfs, module.model_psf(options), tuple(of_scene))
         for (scene, _), of_scene in zip(blends, models, strict=True)

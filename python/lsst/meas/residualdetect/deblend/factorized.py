@@ -25,6 +25,7 @@ the parent's footprint.
 from __future__ import annotations
 
 import math
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -35,6 +36,7 @@ import torch
 from ..detections import Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel, gaussian_psf
+from ..threads import in_parallel
 from .batch import Batch, Cutout, common_shape, make_batch, make_cutouts
 from .convolve import kernel_reach, padded_shape
 from .fit import Fit, fit_batch
@@ -144,17 +146,24 @@ def fit_parents(
         )
         similar[scene.psfs.shape].append(replace(cutout, components=components))
 
-    batches = (some for group in similar.values() for some in _batches(group, options.batch_mbytes))
-    for some in batches:
+    one_at_a_time = threading.Lock()
+
+    def fit(some: list[Cutout]) -> None:
         batch = make_batch(some, device)
 
-        def give_back(fit: Fit, some: list[Cutout] = some, batch: Batch = batch) -> None:
+        def give_back(fit: Fit) -> None:
             done = [some[place] for place in fit.index.tolist()]
-            for cutout, model in zip(done, _parent_models(fit, done, batch), strict=True):
-                models[cutout.index] = model
-            progress(len(done))
+            found = {c.index: model for c, model in zip(done, _parent_models(fit, done, batch), strict=True)}
+            with one_at_a_time:
+                models.update(found)
+                progress(len(done))
 
         fit_batch(batch, options, give_back)
+
+    batches = [some for group in similar.values() for some in _batches(group, options.batch_mbytes)]
+    # The largest first, so that no thread is left with one at the end. A GPU
+    # needs no second thread.
+    in_parallel(fit, reversed(batches), options.n_threads if device.type == "cpu" else 1)
     return [
         [models[number, place] for place in range(len(parents))] for number, (_, parents) in enumerate(blends)
     ]

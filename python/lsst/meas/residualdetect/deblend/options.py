@@ -71,6 +71,10 @@ class DeblendOptions:
     device : `str`
         Where to compute, in torch's words: ``"cpu"``, ``"cuda"``,
         ``"cuda:1"``.
+    n_threads : `int`, optional
+        How many batches to fit at a time on the CPU, each on one thread. If
+        absent, ``OMP_NUM_THREADS`` of the environment, which is 1 in
+        ``pipetask``, or else one for each core. The models are the same.
 
     Raises
     ------
@@ -89,12 +93,20 @@ class DeblendOptions:
     max_radius_pix: int = 100
     batch_mbytes: float = 32.0
     device: str = "cpu"
+    n_threads: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.bad_planes, str):
             raise DeblendError(f"bad_planes is the string {self.bad_planes!r}; expected several plane names")
         object.__setattr__(self, "bad_planes", tuple(self.bad_planes))
-        for name in ("sigma_pix", "max_iterations", "tolerance", "max_radius_pix", "batch_mbytes"):
+        for name in (
+            "sigma_pix",
+            "max_iterations",
+            "tolerance",
+            "max_radius_pix",
+            "batch_mbytes",
+            "n_threads",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise DeblendError(f"{name} is {getattr(self, name)}; it must be positive")

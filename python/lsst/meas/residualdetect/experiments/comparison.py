@@ -17,16 +17,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
 
 from ..deblend import check_engine
 from ..detectors import NETWORK_DETECTORS, Detector, load_detector
+from ..threads import worker_processes
 from .comparison_options import ComparisonOptions, claim_folder
 from .entry import Entry, make_entry
 from .experiment import run_scene
@@ -41,11 +40,6 @@ _worker_detectors: dict[str, Detector | None] = {}
 
 
 def _start_worker(detectors: Sequence[str], model: str) -> None:
-    import torch
-
-    # There is a process for each core; ONNX Runtime goes by the variable.
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
     for name in detectors:
         if name == ORACLE:
             _worker_detectors[name] = None
@@ -126,13 +120,7 @@ def compare(
             if missing:
                 todo[name, number] = missing
     progress(options.n_scenes * len(options.populations) - len(todo))
-    executor = ProcessPoolExecutor(
-        jobs,
-        multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(options.detectors, options.model),
-    )
-    try:
+    with worker_processes(jobs, _start_worker, (options.detectors, options.model)) as executor:
         futures = [
             executor.submit(_run_job, folder, options, name, number, missing)
             for (name, number), missing in todo.items()
@@ -140,8 +128,6 @@ def compare(
         for future in as_completed(futures):
             future.result()
             progress(1)
-    finally:
-        executor.shutdown(cancel_futures=True)
     return [
         make_entry(
             name,

@@ -18,29 +18,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 from astropy.table import Table
 
 from ..scene import Scene
+from ..threads import usable_cores, worker_processes
 from .options import SimulationError, SimulationOptions
 from .simulate import Truth, simulate_scene
 
-__all__ = ["simulate_scenes", "usable_cores"]
+__all__ = ["simulate_scenes"]
 
 # The catalogue of a worker process, sent to it once and not with every scene.
 _worker_catalogue: Table | None = None
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use."""
-    # Fewer than the machine has in a batch job; macOS cannot tell.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker(catalogue: Table | None) -> None:
@@ -109,11 +102,8 @@ def simulate_scenes(
                 progress(number + 1)
             yield result
         return
-    executor = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(catalogue,)
-    )
     pending: deque[Future[tuple[Scene, Truth]]] = deque()
-    try:
+    with worker_processes(jobs, _start_worker, (catalogue,)) as executor:
         submitted = done = 0
         while done < n:
             while submitted < n and len(pending) < 2 * jobs:
@@ -124,5 +114,3 @@ def simulate_scenes(
             if progress is not None:
                 progress(done)
             yield result
-    finally:
-        executor.shutdown(cancel_futures=True)

@@ -98,6 +98,14 @@ class DeblendOptionsConfig(Config):
         inclusiveMin=False,
     )
     device = Field[str](doc="Where to compute: cpu, cuda or cuda:N.", default=DeblendOptions.device)
+    n_threads = RangeField(
+        dtype=int,
+        doc="How many batches to fit at a time on the CPU; if not given OMP_NUM_THREADS of the environment, "
+        "which is 1 in pipetask, or else one for each core.",
+        default=DeblendOptions.n_threads,
+        min=1,
+        optional=True,
+    )
     bad_mask_planes = ListField[str](
         doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
     )
@@ -115,5 +123,6 @@ class DeblendOptionsConfig(Config):
             max_radius_pix=self.max_radius_pix,
             batch_mbytes=self.batch_mbytes,
             device=self.device,
+            n_threads=self.n_threads,
             bad_planes=tuple(self.bad_mask_planes),
         )

@@ -40,7 +40,7 @@ from ..experiments.comparison_options import ComparisonOptions
 from ..network.features import CANONICAL_BANDS
 from ..network.modeling.config import feature_options
 from ..network.package import ModelPackage, write_package
-from ..simulation.parallel import usable_cores
+from ..threads import usable_cores
 from ..truth.evaluation import PeakClass
 from ..truth.pooling import WRONG, classified_curve
 from .calibration import fit_calibration

@@ -17,9 +17,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from ..detections import Detections
 from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..scene import Scene
 from ..simulation.simulate import simulate_with_stamps
+from ..threads import worker_processes
 from ..truth.evaluation import EvaluationOptions
 from .degrade import mask_pixels, with_wrong_psfs
 from .instances import find_instances, undetected
@@ -130,12 +130,6 @@ def _make_shard(folder: Path, shard: int, n_tiles: int, options: TileOptions, se
     return len(numbers)
 
 
-def _start_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def shard_path(folder: Path, seed: int, shard: int) -> Path:
     """Where a shard is kept."""
     return folder / f"shard-{seed}-{shard:05d}.npz"
@@ -186,12 +180,9 @@ def generate_tiles(
     missing = [shard for shard in shards if not shard_path(folder, seed, shard).exists()]
     progress(n_tiles - sum(min(TILES_PER_SHARD, n_tiles - s * TILES_PER_SHARD) for s in missing))
     n_made = 0
-    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
+    with worker_processes(jobs) as executor:
         futures = [executor.submit(_make_shard, folder, s, n_tiles, options, seed) for s in missing]
         for future in as_completed(futures):
             n_made += future.result()
             progress(future.result())
-    finally:
-        executor.shutdown(cancel_futures=True)
     return n_made
