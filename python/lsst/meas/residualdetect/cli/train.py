@@ -28,11 +28,17 @@ __all__ = ["train"]
 @click.option(
     "--tiles",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Training tiles: a folder that `simulate --tiles` filled.",
+    multiple=True,
+    metavar="FOLDER[=WEIGHT]",
+    help="Training tiles that `simulate --tiles` or `real-tiles` made. Several folders give crops as often "
+    "as their weights say, 1 where there is none.",
 )
 @click.option(
-    "--validation", required=True, type=click.Path(path_type=Path), help="Tiles of another seed to watch."
+    "--validation",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Tiles of another seed to watch; several folders are watched each by itself.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoints and the log."
@@ -43,14 +49,19 @@ __all__ = ["train"]
     show_default=True,
     help="Configuration: a YAML file, or a name under config/training.",
 )
+@click.option(
+    "--start",
+    help="Model package to start from; one that sees fewer channels will do. From random weights if not given.",
+)
 @click.option("--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="GPUs; 0 is the CPU.")
 @click.option("--restart", is_flag=True, help="Do not go on from the last checkpoint in --out.")
 @click.argument("overrides", nargs=-1, metavar="[NAME VALUE]...")
 def train(
-    tiles: Path,
-    validation: Path,
+    tiles: tuple[str, ...],
+    validation: tuple[Path, ...],
     out: Path,
     config: str,
+    start: str | None,
     gpus: int,
     restart: bool,
     overrides: tuple[str, ...],
@@ -59,18 +70,26 @@ def train(
 
     Needs Detectron2 and torchvision. NAME VALUE pairs override single options
     of the configuration. A run that was cut off goes on from its last
-    checkpoint.
+    checkpoint. curves.png in --out shows at the end how it went.
 
     \b
     Examples:
       residualdetect train --tiles tiles --validation val --out run
+      residualdetect train --tiles sky=0.6 --tiles real=0.4 --validation val --out run --start mask_rcnn_ugrizy
       residualdetect train --tiles tiles --validation val --out run SOLVER.MAX_ITER 5000
     """
     from .training_options import config_path, need_detectron2
 
     need_detectron2()
     from ..network.modeling.config import read_config
+    from ..network.package import load_package
+    from ..training.folders import join_folders
     from ..training.train import train as run
 
-    paths = ("TILES.TRAIN", str(tiles), "TILES.VALIDATION", str(validation), "OUTPUT_DIR", str(out))
+    paths = [
+        *("TILES.TRAIN", join_folders(tiles), "TILES.VALIDATION", join_folders(validation)),
+        *("OUTPUT_DIR", str(out)),
+    ]
+    if start is not None:
+        paths += ["MODEL.WEIGHTS", str(load_package(start).file("weights.safetensors"))]
     run(read_config(config_path(config), [*paths, *overrides]), resume=not restart, n_gpus=gpus)

@@ -29,6 +29,7 @@ from ..network.features import CANONICAL_BANDS, in_noise_units, network_input
 from ..network.package import ModelPackage
 from ..network.paste_mask import paste_mask
 from ..network.tiling import Network, detect_in_tiles
+from ..network.significance import matched_psfs
 from ..scene import Array, Scene
 from ..suppression import repeats
 
@@ -115,9 +116,10 @@ class MaskRcnn:
         self._check_pixel_scale(scene)
         residual, expected = in_noise_units(scene, model)
         known = np.array([(peak.y, peak.x) for peak in peaks]).reshape(-1, 2) - scene.origin
+        psfs = matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS)
         boxes, scores, masks = detect_in_tiles(
             self.network,
-            network_input(residual, expected, known, self.package.features),
+            network_input(residual, expected, known, self.package.features, psfs),
             tile_size=self.package.tile_size,
             margin=self.package.margin,
             stride=self.package.stride,

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..scene import DEFAULT_BAD_PLANES, Array, Scene
+from .significance import psf_significance
 
 __all__ = ["CANONICAL_BANDS", "FeatureOptions", "in_noise_units", "network_input"]
 
@@ -49,6 +50,11 @@ class FeatureOptions:
         Whether a last channel shows where the known peaks are.
     peak_sigma_pix : `float`
         Width of a peak's Gaussian there.
+    significance : `bool`
+        Whether six more channels show the significance of the residual in
+        each band for sources of the PSF's shape, squeezed and scaled as the
+        residual is; see `psf_significance`. A network without them knows
+        nothing of the PSF.
     """
 
     softening: float = 3.0
@@ -56,6 +62,7 @@ class FeatureOptions:
     model_scale: float = 1.0
     peak_channel: bool = True
     peak_sigma_pix: float = 1.0
+    significance: bool = False
 
     def __post_init__(self) -> None:
         for name in ("softening", "residual_scale", "model_scale", "peak_sigma_pix"):
@@ -65,7 +72,7 @@ class FeatureOptions:
     @property
     def n_channels(self) -> int:
         """Number of channels."""
-        return 2 * len(CANONICAL_BANDS) + self.peak_channel
+        return (2 + self.significance) * len(CANONICAL_BANDS) + self.peak_channel
 
 
 def _limited(values: Array) -> Array:
@@ -131,7 +138,11 @@ def _peak_image(peaks: npt.NDArray[np.floating], shape: tuple[int, int], sigma_p
 
 
 def network_input(
-    residual: Array, model: Array, peaks: npt.NDArray[np.floating], options: FeatureOptions
+    residual: Array,
+    model: Array,
+    peaks: npt.NDArray[np.floating],
+    options: FeatureOptions,
+    psfs: Array | None = None,
 ) -> Array:
     """Channels of the network.
 
@@ -143,11 +154,19 @@ def network_input(
         Positions (y, x) of the known peaks, in array coordinates.
     options : `FeatureOptions`
         Scaling.
+    psfs : `numpy.ndarray`, (6, h, w), optional
+        PSFs in ugrizy; see `matched_psfs`. Needed for the significance.
 
     Returns
     -------
     channels : `numpy.ndarray`, (channel, y, x), float32
-        Residuals of ugrizy, models of ugrizy, and the peaks if wanted.
+        Residuals of ugrizy, models of ugrizy, the peaks if wanted, and the
+        significances of ugrizy if wanted.
+
+    Raises
+    ------
+    ValueError
+        Raised if the significance is wanted and there are no PSFs.
     """
     channels = np.empty((options.n_channels, *residual.shape[1:]), np.float32)
     n = len(CANONICAL_BANDS)
@@ -155,4 +174,9 @@ def network_input(
     channels[n : 2 * n] = options.model_scale * np.arcsinh(model / np.float32(options.softening))
     if options.peak_channel:
         channels[2 * n] = _peak_image(peaks, residual.shape[1:], options.peak_sigma_pix)
+    if options.significance:
+        if psfs is None:
+            raise ValueError("the network's channels include the significance, which needs the PSFs")
+        found = psf_significance(residual, psfs) / np.float32(options.softening)
+        channels[-n:] = options.residual_scale * np.arcsinh(found)
     return channels

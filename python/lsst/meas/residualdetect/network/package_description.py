@@ -138,7 +138,9 @@ def check_description(content: Any) -> None:
     _expect(bands == list(CANONICAL_BANDS), f"bands are {bands}; expected {list(CANONICAL_BANDS)}")
     _expect(scale > 0, f"pixel_scale_arcsec is {scale}; it must be positive")
     _expect(0 <= threshold <= 1, f"score_threshold is {threshold}; expected 0 to 1")
-    _check_keys(content["features"], {f.name: type(f.default) for f in fields(FeatureOptions)}, "features.")
+    # Packages are older than some options; what they do not name they do not have.
+    features = {"significance": False, **content["features"]}
+    _check_keys(features, {f.name: type(f.default) for f in fields(FeatureOptions)}, "features.")
     try:
         FeatureOptions(**content["features"])
     except ValueError as error:

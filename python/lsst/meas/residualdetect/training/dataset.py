@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..network.features import CANONICAL_BANDS, FeatureOptions, network_input
 from ..network.modeling.config import feature_options
+from .folders import train_folders
 from .instances import MASK_SIDE
 from .shards import Tile, read_shard, shard_paths
 
@@ -50,11 +51,12 @@ class Crop:
         self,
         residual: npt.NDArray[np.float32],
         model: npt.NDArray[np.float32],
+        psfs: npt.NDArray[np.float32],
         peaks: npt.NDArray[np.float32],
         instances: npt.NDArray[np.void],
         masks: npt.NDArray[np.bool_],
     ) -> None:
-        self.residual, self.model, self.peaks = residual, model, peaks
+        self.residual, self.model, self.psfs, self.peaks = residual, model, psfs, peaks
         self.instances, self.masks = instances, masks
 
 
@@ -98,6 +100,7 @@ def crop_tile(tile: Tile, top: int, left: int, side: int) -> Crop:
     return Crop(
         tile.residual[:, rows, columns].astype(np.float32),
         tile.model[:, rows, columns].astype(np.float32),
+        tile.psfs,
         peaks[_inside(peaks, side)],
         instances,
         _paste_masks(instances, side),
@@ -107,7 +110,7 @@ def crop_tile(tile: Tile, top: int, left: int, side: int) -> Crop:
 def _turn(crop: Crop, quarter_turns: int, flip: bool) -> None:
     """Turn and mirror a crop in place."""
     side = crop.residual.shape[-1]
-    for name in ("residual", "model", "masks"):
+    for name in ("residual", "model", "psfs", "masks"):
         turned = np.rot90(getattr(crop, name), quarter_turns, axes=(1, 2))
         setattr(crop, name, turned[:, :, ::-1] if flip else turned)
     places = [(crop.instances["y"], crop.instances["x"]), (crop.peaks[:, 0], crop.peaks[:, 1])]
@@ -156,7 +159,7 @@ def to_detectron2(crop: Crop, options: FeatureOptions, min_snr: float) -> dict[s
         0) and masks. Boxes are in Detectron2's coordinates, where a pixel
         begins, not lies, at its index.
     """
-    image = network_input(crop.residual, crop.model, crop.peaks, options)
+    image = network_input(crop.residual, crop.model, crop.peaks, options, crop.psfs)
     wanted = crop.instances["snr"] >= min_snr
     rows, masks = crop.instances[wanted], crop.masks[wanted]
     instances = Instances(image.shape[1:])
@@ -174,16 +177,17 @@ def to_detectron2(crop: Crop, options: FeatureOptions, min_snr: float) -> dict[s
 
 
 class TileCrops(IterableDataset):  # type: ignore[type-arg]
-    """Endless random crops of the tiles of a folder.
+    """Endless random crops of the tiles of some folders.
 
     A few shards are read at a time and their crops mixed, so that sets larger
     than the memory can be trained on. Shards that appear later are taken in
-    with the next round.
+    with the next round. Of several folders each gives its share of the crops,
+    whatever the number of its tiles.
 
     Parameters
     ----------
-    folder : `pathlib.Path`
-        Training tiles.
+    folders : `~collections.abc.Mapping` [`pathlib.Path`, `float`]
+        Folders of training tiles, and the weight of each.
     cfg : `detectron2.config.CfgNode`
         ``TILES`` and ``FEATURES``.
     seed : `int`
@@ -192,12 +196,15 @@ class TileCrops(IterableDataset):  # type: ignore[type-arg]
         This process among those that train together.
     """
 
-    def __init__(self, folder: Path, cfg: CfgNode, seed: int, rank: int = 0, n_ranks: int = 1) -> None:
-        self.folder = folder
+    def __init__(
+        self, folders: Mapping[Path, float], cfg: CfgNode, seed: int, rank: int = 0, n_ranks: int = 1
+    ) -> None:
+        self.folders = dict(folders)
         self.tiles = cfg.TILES
         self.features = feature_options(cfg)
         self.seed, self.rank, self.n_ranks = seed, rank, n_ranks
-        shard_paths(folder)  # complains if there is none
+        for folder in self.folders:
+            shard_paths(folder)  # complains if there is none
 
     def _example(self, tile: Tile, rng: np.random.Generator) -> dict[str, Any]:
         side = min(self.tiles.CROP, *tile.residual.shape[1:])
@@ -210,18 +217,26 @@ class TileCrops(IterableDataset):  # type: ignore[type-arg]
         _turn(crop, int(rng.integers(4)), bool(rng.integers(2)))
         return to_detectron2(crop, self.features, self.tiles.MIN_SNR)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        info = get_worker_info()
-        n_streams = self.n_ranks * (info.num_workers if info else 1)
-        stream = self.rank * (info.num_workers if info else 1) + (info.id if info else 0)
-        rng = np.random.default_rng([self.seed, stream])
+    def _of_folder(
+        self, folder: Path, stream: int, n_streams: int, rng: np.random.Generator
+    ) -> Iterator[dict[str, Any]]:
         while True:
-            paths = shard_paths(self.folder)
+            paths = shard_paths(folder)
             own = rng.permutation(np.array(paths[stream % len(paths) :: n_streams], dtype=object))
             for first in range(0, len(own), _SHARDS_AT_ONCE):
                 tiles = [tile for path in own[first : first + _SHARDS_AT_ONCE] for tile in read_shard(path)]
                 for number in rng.permutation(np.repeat(np.arange(len(tiles)), self.tiles.CROPS_PER_TILE)):
                     yield self._example(tiles[number], rng)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        info = get_worker_info()
+        n_streams = self.n_ranks * (info.num_workers if info else 1)
+        stream = self.rank * (info.num_workers if info else 1) + (info.id if info else 0)
+        rng = np.random.default_rng([self.seed, stream])
+        crops = [self._of_folder(folder, stream, n_streams, rng) for folder in self.folders]
+        weights = np.array(list(self.folders.values()))
+        while True:
+            yield next(crops[int(rng.choice(len(crops), p=weights / weights.sum()))])
 
 
 def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -231,7 +246,7 @@ def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def train_loader(cfg: CfgNode, seed: int, rank: int, n_ranks: int) -> DataLoader[Any]:
     """Endless batches of ``SOLVER.IMS_PER_BATCH`` crops over all processes."""
     return DataLoader(
-        TileCrops(Path(cfg.TILES.TRAIN), cfg, seed, rank, n_ranks),
+        TileCrops(train_folders(cfg), cfg, seed, rank, n_ranks),
         batch_size=max(cfg.SOLVER.IMS_PER_BATCH // n_ranks, 1),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,

@@ -27,6 +27,7 @@ from ..deblend import check_engine, deblend_scenes
 from ..detection import detect, detections_at
 from ..detections import Detections
 from ..network.features import CANONICAL_BANDS, in_noise_units
+from ..network.significance import matched_psfs
 from ..scene import Scene
 from ..simulation.simulate import simulate_with_stamps
 from ..threads import worker_processes
@@ -117,6 +118,7 @@ def make_tiles(numbers: list[int], options: TileOptions, seed: int) -> list[Tile
                 residual=residual.astype(np.float16),
                 model=summed.astype(np.float16),
                 has_band=np.array([band in scene.bands for band in CANONICAL_BANDS]),
+                psfs=matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS),
                 peaks=np.array([(p.y, p.x) for p in detections.peaks], np.float32).reshape(-1, 2),
                 instances=instances,
             )

@@ -32,7 +32,7 @@ __all__ = ["CANONICAL_BANDS", "Shard", "Tile", "read_shard", "shard_paths", "wri
 
 from ..network.features import CANONICAL_BANDS
 
-_ARRAYS = ("residual", "model", "has_band", "peaks", "instances", "names")
+_ARRAYS = ("residual", "model", "has_band", "psfs", "peaks", "instances", "names")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,8 @@ class Tile:
         0 in bands that are not there and at bad pixels.
     has_band : `numpy.ndarray`, (6,), bool
         Bands that are there.
+    psfs : `numpy.ndarray`, (6, h, w), float32
+        PSFs that the deblender was given; see `matched_psfs`.
     peaks : `numpy.ndarray`, (n, 2), float32
         Positions (y, x) that the deblender was told of.
     instances : `numpy.ndarray`, (m,), structured
@@ -58,6 +60,7 @@ class Tile:
     residual: npt.NDArray[np.float16]
     model: npt.NDArray[np.float16]
     has_band: npt.NDArray[np.bool_]
+    psfs: npt.NDArray[np.float32]
     peaks: npt.NDArray[np.float32]
     instances: npt.NDArray[np.void]
 
@@ -91,6 +94,7 @@ def write_shard(path: Path, tiles: Shard) -> None:
             residual=np.stack([tile.residual for tile in tiles]),
             model=np.stack([tile.model for tile in tiles]),
             has_band=np.stack([tile.has_band for tile in tiles]),
+            psfs=np.stack([tile.psfs for tile in tiles]),
             peaks=np.concatenate(peaks).astype(np.float32),
             instances=np.concatenate(instances),
             names=np.array([tile.name for tile in tiles]),
@@ -122,6 +126,7 @@ def read_shard(path: Path) -> Shard:
             residual=arrays["residual"][number],
             model=arrays["model"][number],
             has_band=arrays["has_band"][number],
+            psfs=arrays["psfs"][number],
             peaks=peaks[peaks[:, 0] == number, 1:],
             instances=instances[instances["tile"] == number],
         )

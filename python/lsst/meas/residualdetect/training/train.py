@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,16 @@ from detectron2.engine import DefaultTrainer, HookBase, default_setup, launch
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
+from ..network.precision import has_bfloat16
+from .curves import plot_curves
 from .dataset import train_loader
+from .folders import validation_folders
 from .validation import RecoveryEvaluator, ValidationTiles
+from .warm_start import load_weights
 
 __all__ = ["Trainer", "train"]
+
+_log = logging.getLogger(__name__)
 
 
 class _FreezeStatistics(HookBase):  # one of Detectron2's hooks
@@ -60,6 +67,16 @@ class Trainer(DefaultTrainer):
         """Detectron2's, and the freezing of the statistics."""
         return [_FreezeStatistics(self.cfg.SOLVER.FREEZE_STATISTICS_AFTER), *super().build_hooks()]
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """See Detectron2; ``MODEL.WEIGHTS`` may also be a package's
+        ``weights.safetensors``.
+        """
+        weights = Path(self.cfg.MODEL.WEIGHTS)
+        if weights.suffix == ".safetensors" and not (resume and self.checkpointer.has_checkpoint()):
+            load_weights(self.model, weights)
+        else:
+            super().resume_or_load(resume)
+
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader[Any]:
         """Crops of the tiles in ``TILES.TRAIN``."""
@@ -69,8 +86,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ValidationTiles:
-        """Whole tiles of ``TILES.VALIDATION``."""
-        return ValidationTiles(cfg)
+        """Whole tiles of one of the folders in ``TILES.VALIDATION``."""
+        return ValidationTiles(validation_folders(cfg)[dataset_name], cfg)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> RecoveryEvaluator:
@@ -100,14 +117,18 @@ def _run(cfg: CfgNode, resume: bool) -> None:
     default_setup(cfg, None)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=resume)
+    half = cfg.MODEL.FINE_FPN.AUTOCAST and has_bfloat16(cfg.MODEL.DEVICE)
+    _log.info("the backbone trains in %s", "bfloat16" if half else "float32")
     trainer.train()
+    if comm.is_main_process():
+        plot_curves(Path(cfg.OUTPUT_DIR))
 
 
 def train(cfg: CfgNode, *, resume: bool = True, n_gpus: int = 0) -> None:
     """Train a network.
 
-    Writes checkpoints, a log, TensorBoard events and ``metrics.json`` to
-    ``cfg.OUTPUT_DIR``.
+    Writes checkpoints, a log, TensorBoard events, ``metrics.json`` and, at the
+    end, their picture ``curves.png`` to ``cfg.OUTPUT_DIR``.
 
     Parameters
     ----------
@@ -126,6 +147,6 @@ def train(cfg: CfgNode, *, resume: bool = True, n_gpus: int = 0) -> None:
     """
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cuda" if n_gpus else "cpu"
-    cfg.DATASETS.TEST = ("validation",)
+    cfg.DATASETS.TEST = tuple(validation_folders(cfg))
     Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
     launch(_run, num_gpus_per_machine=max(n_gpus, 1), dist_url="auto", args=(cfg, resume))

@@ -51,8 +51,8 @@ def _apart(centres: Any, peaks: Any) -> Any:
 class ValidationTiles:
     """Whole tiles, one at a time, with their known peaks and instances."""
 
-    def __init__(self, cfg: CfgNode) -> None:
-        self.paths = shard_paths(Path(cfg.TILES.VALIDATION))
+    def __init__(self, folder: Path, cfg: CfgNode) -> None:
+        self.paths = shard_paths(folder)
         self.features = feature_options(cfg)
         self._length = sum(len(read_shard(path)) for path in self.paths)
 

@@ -27,6 +27,8 @@ from detectron2.modeling.backbone.resnet import BasicBlock, CNNBlockBase
 from fvcore.nn import weight_init
 from torch import nn
 
+from .precision import has_bfloat16
+
 __all__ = ["FineFpn", "build_fine_fpn_backbone"]
 
 
@@ -69,7 +71,8 @@ class FineFpn(Backbone):
         Normalisation, in detectron2's words.
     autocast : `bool`
         Whether to train in bfloat16, where batch statistics hide rounding
-        errors. Inference is in float32.
+        errors, on devices that have units for it; see `has_bfloat16`.
+        Inference is in float32.
     """
 
     def __init__(self, bottom_up: ResNet, out_channels: int, norm: str, autocast: bool) -> None:
@@ -109,7 +112,7 @@ class FineFpn(Backbone):
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Features (n, channel, y / 2, x / 2) of images (n, channel, y, x)."""
-        half = self.autocast and self.training
+        half = self.autocast and self.training and has_bfloat16(x.device.type)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             features = self.bottom_up(x.contiguous(memory_format=torch.channels_last))
             coarse_to_fine = list(zip(reversed(self.levels), reversed(self.lateral), strict=True))

@@ -33,7 +33,8 @@ def add_options(cfg: CfgNode) -> CfgNode:
 
     ``MODEL.FINE_FPN``: the backbone. ``MODEL.RPN.MIN_OBJECTNESS``: least
     objectness of a proposal in inference. ``TILES``: folders of training and
-    validation tiles, and what becomes of a tile on its way to the network.
+    validation tiles (see `train_folders`), and what becomes of a tile on its
+    way to the network.
     ``FEATURES``: see `FeatureOptions`. ``SOLVER.FREEZE_STATISTICS_AFTER``: iteration
     from which the running statistics of batch normalisation are used, and
     kept, in training too.
@@ -76,6 +77,7 @@ def add_options(cfg: CfgNode) -> CfgNode:
             "MODEL_SCALE": options.model_scale,
             "PEAK_CHANNEL": options.peak_channel,
             "PEAK_SIGMA_PIX": options.peak_sigma_pix,
+            "SIGNIFICANCE": options.significance,
         }
     )
     cfg.MODEL.RPN.MIN_OBJECTNESS = 0.5
