@@ -29,7 +29,18 @@ __all__ = ["main"]
 
 # One module a command, imported when it is asked for: the help text must not
 # wait for torch.
-_COMMANDS = ("demo", "ingest", "detect", "deblend", "simulate", "train", "export", "evaluate", "report")
+_COMMANDS = (
+    "demo",
+    "ingest",
+    "detect",
+    "deblend",
+    "simulate",
+    "tiles",
+    "train",
+    "export",
+    "evaluate",
+    "report",
+)
 
 
 class _Group(click.Group):

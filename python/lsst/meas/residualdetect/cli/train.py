@@ -51,7 +51,7 @@ __all__ = ["train"]
 )
 @click.option(
     "--start",
-    help="Model package to start from; one that sees fewer channels will do. From random weights if not given.",
+    help="Model package to start from, also one that sees fewer channels; random weights if not given.",
 )
 @click.option("--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="GPUs; 0 is the CPU.")
 @click.option("--restart", is_flag=True, help="Do not go on from the last checkpoint in --out.")
@@ -75,7 +75,7 @@ def train(
     \b
     Examples:
       residualdetect train --tiles tiles --validation val --out run
-      residualdetect train --tiles sky=0.6 --tiles real=0.4 --validation val --out run --start mask_rcnn_ugrizy
+      residualdetect train --tiles sky=0.6 --tiles real=0.4 --validation val --out run --start mine
       residualdetect train --tiles tiles --validation val --out run SOLVER.MAX_ITER 5000
     """
     from .training_options import config_path, need_detectron2
