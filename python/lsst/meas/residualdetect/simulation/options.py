@@ -94,6 +94,10 @@ class SimulationOptions:
     knot_fraction : `float`
         Share of the light of large bright disks that comes from unresolved
         knots, as in real star-forming galaxies.
+    structured_fraction : `float`
+        Share of the disks larger than 0.25 arcsec and brighter than 25 in i
+        that have arms, bars, rings, knots, dust or tidal tails, bluer than
+        the rest; see `draw_disk`. These have no further knots.
 
     Raises
     ------
@@ -119,6 +123,7 @@ class SimulationOptions:
     saturation_mag: float = 15.8
     noise_correlation: float = 0.0
     knot_fraction: float = 0.0
+    structured_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
@@ -137,6 +142,7 @@ class SimulationOptions:
             ("saturation_mag", 5, 30),
             ("noise_correlation", 0, 0.5),
             ("knot_fraction", 0, 1),
+            ("structured_fraction", 0, 1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:  # also true for NaN

@@ -30,6 +30,7 @@ from scipy import fft
 from ..scene import Array
 from .options import BANDS, SimulationOptions
 from .sources import Sources, Values, flux_njy
+from .structured import library_number, structured_disk
 from .survey import BandConditions, round_psf
 
 __all__ = ["Stamp", "render_sources"]
@@ -46,6 +47,8 @@ _BRIGHTNESS = np.array([2e3, 8e3, 4e4])
 _N_KNOTS = 15
 _KNOTS_FROM_RADIUS_ARCSEC = 0.4
 _KNOTS_TO_MAG = 24.0
+_STRUCTURE_FROM_RADIUS_ARCSEC = 0.25
+_STRUCTURE_TO_MAG = 25.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +98,11 @@ def _stamp_sides(
     return _SIDES[np.minimum(np.searchsorted(_SIDES, extent / options.pixel_scale_arcsec), len(_SIDES) - 1)]
 
 
-def _shows_knots(sources: Sources, index: int) -> bool:
-    """Whether a source is so large and bright that its knots can be seen."""
+def _shows(sources: Sources, index: int, radius_arcsec: float, mag: float) -> bool:
+    """Whether the disk of a source is at least so large and so bright."""
     i = BANDS.index("i")
     return bool(
-        sources.disk.radius_arcsec[index] > _KNOTS_FROM_RADIUS_ARCSEC
-        and sources.disk.flux_njy[index, i] > flux_njy(_KNOTS_TO_MAG)
+        sources.disk.radius_arcsec[index] > radius_arcsec and sources.disk.flux_njy[index, i] > flux_njy(mag)
     )
 
 
@@ -144,23 +146,53 @@ def _knots(radius_arcsec: float, seed: int) -> galsim.GSObject:
     return galsim.RandomKnots(_N_KNOTS, half_light_radius=radius_arcsec, rng=galsim.BaseDeviate(seed))
 
 
+def _structured(
+    sources: Sources, index: int, columns: Sequence[int], number: int
+) -> tuple[list[tuple[Values, galsim.GSObject]], tuple[float, float]]:
+    """Old and young light of a disk of the library, and how far the nucleus
+    is from the centre of the galaxy's light, in arcsec.
+    """
+    disk = structured_disk(number)
+    part, shares = sources.disk, disk.shares[list(columns)]
+    flux, radius = part.flux_njy[index, columns], float(part.radius_arcsec[index])
+    shear = galsim.Shear(q=float(part.axis_ratio[index]), beta=part.angle_rad[index] * galsim.radians)
+    shapes = (profile.dilate(radius).shear(shear) for profile in (disk.old, disk.young))
+    share = float(sources.disk.flux_njy[index, BANDS.index("i")] / sources.flux_njy[index, BANDS.index("i")])
+    x, y = shear.getMatrix() @ np.array(disk.centre) * radius * share
+    fluxes = (flux * (1 - shares), flux * shares)
+    return list(zip(fluxes, shapes, strict=True)), (-float(x), -float(y))
+
+
 def _profiles(
-    sources: Sources, index: int, columns: Sequence[int], shift: Values, knot_fraction: float
+    sources: Sources, index: int, columns: Sequence[int], shift: Values, options: SimulationOptions
 ) -> list[tuple[Values, galsim.GSObject]]:
     """Flux in each band and profile, of unit flux, of a source's components."""
     parts = []
+    nucleus = (0.0, 0.0)
     for part, profile in ((sources.disk, galsim.Exponential), (sources.bulge, galsim.DeVaucouleurs)):
-        if part.flux_njy[index].any():
-            shape = profile(half_light_radius=part.radius_arcsec[index])
-            if knot_fraction and part is sources.disk and _shows_knots(sources, index):
-                # Any seed will do that is the disk's own.
-                knots = _knots(part.radius_arcsec[index], int(1e6 * part.angle_rad[index]) + 1)
-                shape = (1 - knot_fraction) * shape + knot_fraction * knots
-            shape = shape.shear(q=part.axis_ratio[index], beta=part.angle_rad[index] * galsim.radians)
-            parts.append((part.flux_njy[index, columns], shape))
+        if not part.flux_njy[index].any():
+            continue
+        if part is sources.disk and _shows(sources, index, _STRUCTURE_FROM_RADIUS_ARCSEC, _STRUCTURE_TO_MAG):
+            number = library_number(float(part.angle_rad[index]), options.structured_fraction)
+            if number is not None:
+                parts, nucleus = _structured(sources, index, columns, number)
+                continue
+        shape = profile(half_light_radius=part.radius_arcsec[index])
+        knotted = options.knot_fraction
+        if (
+            knotted
+            and part is sources.disk
+            and _shows(sources, index, _KNOTS_FROM_RADIUS_ARCSEC, _KNOTS_TO_MAG)
+        ):
+            # Any seed will do that is the disk's own.
+            knots = _knots(part.radius_arcsec[index], int(1e6 * part.angle_rad[index]) + 1)
+            shape = (1 - knotted) * shape + knotted * knots
+        shape = shape.shear(q=part.axis_ratio[index], beta=part.angle_rad[index] * galsim.radians)
+        parts.append((part.flux_njy[index, columns], shape))
     if sources.point_njy[index].any():
         parts.append((sources.point_njy[index, columns], galsim.DeltaFunction()))
-    return [(flux, profile.shift(shift[1], shift[0])) for flux, profile in parts]
+    x, y = shift[1] + nucleus[0], shift[0] + nucleus[1]
+    return [(flux, profile.shift(x, y)) for flux, profile in parts]
 
 
 def render_sources(
@@ -200,7 +232,7 @@ def render_sources(
         if (low >= high).any():
             stamps.append(None)
             continue
-        parts = _profiles(sources, index, columns, (position - nearest) * scale, options.knot_fraction)
+        parts = _profiles(sources, index, columns, (position - nearest) * scale, options)
         pixels = planes[side].draw(parts)
         rows, cols = map(slice, low, high)
         inside = tuple(map(slice, low - first, high - first))
