@@ -60,6 +60,8 @@ class SimulationOptions:
     exposure_factor : `float`
         Exposure time in units of the survey's full depth: 0.1 is one year of
         LSST.
+    depth_scatter : `float`
+        Standard deviation of ln(exposure time) from band to band.
     density : `float`
         Factor of the galaxy counts.
     mag_limit : `float`
@@ -109,6 +111,7 @@ class SimulationOptions:
     shape: tuple[int, int] = (300, 300)
     survey: str = "LSST"
     exposure_factor: float = 1.0
+    depth_scatter: float = 0.0
     density: float = 1.0
     mag_limit: float = 28.0
     clustering: float = 0.2
@@ -130,6 +133,7 @@ class SimulationOptions:
         object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
         for name, low, high in (
             ("exposure_factor", 1e-4, 1e4),
+            ("depth_scatter", 0, 3),
             ("density", 0, 100),
             ("mag_limit", 18.5, 30),
             ("clustering", 0, math.inf),

@@ -116,6 +116,9 @@ def draw_conditions(options: SimulationOptions, rng: np.random.Generator) -> tup
     for band in options.survey_bands:
         seeing = np.exp(scene_seeing + rng.normal(0, options.seeing_scatter))
         g1, g2 = np.clip(scene_shear + rng.normal(0, shear_scatter / 2, 2), -0.5, 0.5)
+        exposure = options.exposure_factor
+        if options.depth_scatter:
+            exposure *= np.exp(rng.normal(0, options.depth_scatter))
         if band not in options.bands:
             continue
         data = survey.get_filter(band)
@@ -123,9 +126,9 @@ def draw_conditions(options: SimulationOptions, rng: np.random.Generator) -> tup
         psf = round_psf(options, fwhm, _PSF_FOLDED).shear(g1=g1, g2=g2)
         size = options.psf_size
         image = psf.drawImage(nx=size, ny=size, scale=options.pixel_scale_arcsec, dtype=np.float32).array
-        seconds = data.full_exposure_time.to_value("s") * options.exposure_factor
+        seconds = data.full_exposure_time.to_value("s") * exposure
         electrons_per_njy = seconds * 10 ** (0.4 * (data.zeropoint.to_value("mag") - ZERO_POINT))
-        sky_electrons = mean_sky_level(survey, data).to_value("electron") * options.exposure_factor
+        sky_electrons = mean_sky_level(survey, data).to_value("electron") * exposure
         conditions[band] = BandConditions(
             band,
             fwhm,

@@ -62,12 +62,18 @@ def mask_pixels(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(scene, images=images, mask=mask)
 
 
-def _distorted(psf: Array, matrix: np.ndarray) -> Array:
+def _distorted(psf: Array, matrix: np.ndarray, offset: np.ndarray) -> Array:
     centre = (np.array(psf.shape) - 1) / 2
-    return np.clip(ndimage.affine_transform(psf, matrix, centre - matrix @ centre, order=3), 0, None)
+    start = centre - matrix @ (centre + offset)
+    return np.clip(ndimage.affine_transform(psf, matrix, start, order=3), 0, None)
 
 
-def with_wrong_psfs(scene: Scene, size_error: float, shear_error: tuple[float, float]) -> Scene:
+def with_wrong_psfs(
+    scene: Scene,
+    size_error: float,
+    shear_error: tuple[float, float],
+    offset_pix: tuple[float, float] = (0.0, 0.0),
+) -> Scene:
     """The same pixels with PSFs that are not those of the pixels.
 
     Parameters
@@ -78,18 +84,21 @@ def with_wrong_psfs(scene: Scene, size_error: float, shear_error: tuple[float, f
         Relative error of the PSFs' size.
     shear_error : `tuple` [`float`, `float`]
         Error of the two components of their shear.
+    offset_pix : `tuple` [`float`, `float`], optional
+        How far, in y and x, they are off the centre.
 
     Returns
     -------
     scene : `Scene`
-        Scene whose PSFs are too large by that, and sheared.
+        Scene whose PSFs are too large by that, sheared, and off the centre.
     """
-    if not size_error and not any(shear_error):
+    if not size_error and not any(shear_error) and not any(offset_pix):
         return scene
     g1, g2 = shear_error
     # From (y, x) of the new image to those of the old.
     matrix = np.array([[1 + g1, -g2], [-g2, 1 - g1]]) / (1 + size_error)
-    return replace(scene, psfs=np.stack([_distorted(psf, matrix) for psf in scene.psfs]))
+    offset = np.array(offset_pix)
+    return replace(scene, psfs=np.stack([_distorted(psf, matrix, offset) for psf in scene.psfs]))
 
 
 def make_worse(scene: Scene, blur_pix: float, variance_factor: float, rng: np.random.Generator) -> Scene:

@@ -32,6 +32,7 @@ from ..scene import Scene
 from ..simulation.simulate import simulate_with_stamps
 from ..threads import worker_processes
 from ..truth.evaluation import EvaluationOptions
+from .artefacts import add_artefacts
 from .degrade import mask_pixels, with_wrong_psfs
 from .instances import find_instances, undetected
 from .shards import Tile, write_shard
@@ -97,7 +98,11 @@ def make_tiles(numbers: list[int], options: TileOptions, seed: int) -> list[Tile
         scene, truth, stamps = simulate_with_stamps(variation.simulation, rng, f"{seed}-{number:06d}")
         if variation.masked:
             scene = mask_pixels(scene, rng)
-        scene = with_wrong_psfs(scene, variation.psf_size_error, variation.psf_shear_error)
+        if variation.artefacts:
+            scene = add_artefacts(scene, rng)
+        scene = with_wrong_psfs(
+            scene, variation.psf_size_error, variation.psf_shear_error, variation.psf_offset_pix
+        )
         positions = np.stack([truth["y"], truth["x"]], axis=1)
         detections = _forget(scene, detect(scene), variation.forgotten, rng)
         left = undetected(scene, detections, positions, truth["snr"], min_snr=_TOLD_SNR)

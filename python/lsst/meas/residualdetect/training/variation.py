@@ -28,6 +28,9 @@ __all__ = ["TileOptions", "Variation", "draw_variation"]
 # Sets of bands beside the survey's own, with grizy and gri the most common.
 _BAND_SETS = ("grizy", "grizy", "gri", "gri", "griz", "riz", "ugri", "izy")
 
+# Share of the scenes with PSFs that are off the centre.
+_OFF_CENTRE = 0.2
+
 
 @dataclass(frozen=True)
 class TileOptions:
@@ -44,18 +47,28 @@ class TileOptions:
     density : `tuple` [`float`, `float`]
         Lowest and highest factor of the galaxy counts; log-uniform.
     exposure : `tuple` [`float`, `float`]
-        Shortest and longest exposure in units of the full survey's; half of
-        the scenes have the longest, the others are log-uniform.
+        Shortest and longest exposure in units of the full survey's: from one
+        visit to all; 40 % of the scenes have the longest, as many are
+        log-uniform from a tenth of the longest, the others from the shortest.
+    depth_scatter : `float`
+        In half of the scenes ln(exposure) scatters by this from band to band.
     star_density : `tuple` [`float`, `float`]
         Fewest and most stars (i < 25) per square arcminute; log-uniform.
     max_noise_correlation : `float`
         Half of the scenes have noise correlated by up to this.
     max_knot_fraction : `float`
         Half of the scenes have disks with up to this share of light in knots.
+    structured : `float`
+        Share of the scenes in which 30 to 100 % of the large bright galaxies
+        have structure; see `SimulationOptions`.
     psf_error : `float`
         Standard deviation of the relative error of the PSF's size that the
         deblender is given, and of twice each component of the shear error,
         in half of the scenes.
+    psf_offset_pix : `float`
+        In a fifth of the scenes these PSFs are off the centre by up to this.
+    artefacts : `float`
+        Share of the scenes with what is no source; see `add_artefacts`.
     fewer_bands : `float`
         Share of the scenes without some of the survey's bands.
     masked : `float`
@@ -74,11 +87,15 @@ class TileOptions:
     surveys: tuple[str, ...] = ("LSST",)
     engines: tuple[str, ...] = ("factorized",)
     density: tuple[float, float] = (0.5, 4.0)
-    exposure: tuple[float, float] = (0.1, 1.0)
+    exposure: tuple[float, float] = (0.005, 1.0)
+    depth_scatter: float = 0.7
     star_density: tuple[float, float] = (1.0, 15.0)
-    max_noise_correlation: float = 0.2
+    max_noise_correlation: float = 0.5
     max_knot_fraction: float = 0.3
-    psf_error: float = 0.01
+    structured: float = 0.5
+    psf_error: float = 0.025
+    psf_offset_pix: float = 0.3
+    artefacts: float = 0.35
     fewer_bands: float = 0.2
     masked: float = 0.3
     informed: float = 0.2
@@ -94,7 +111,10 @@ class TileOptions:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is {low} to {high}; expected 0 < lowest <= highest")
-        for name in ("fewer_bands", "masked", "informed", "forgetful", "psf_error"):
+        for name in (
+            *("fewer_bands", "masked", "informed", "forgetful", "psf_error"),
+            *("structured", "artefacts"),
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
 
@@ -113,8 +133,12 @@ class Variation:
         Relative error of the PSF's size.
     psf_shear_error : `tuple` [`float`, `float`]
         Error of the two components of its shear.
+    psf_offset_pix : `tuple` [`float`, `float`]
+        How far it is off the centre, in y and x.
     masked : `bool`
         Whether to mask pixels.
+    artefacts : `bool`
+        Whether to add what is no source.
     told : `float`
         Share of the sources without a peak that the deblender is told of.
     forgotten : `float`
@@ -125,7 +149,9 @@ class Variation:
     engine: str = "factorized"
     psf_size_error: float = 0.0
     psf_shear_error: tuple[float, float] = (0.0, 0.0)
+    psf_offset_pix: tuple[float, float] = (0.0, 0.0)
     masked: bool = False
+    artefacts: bool = False
     told: float = 0.0
     forgotten: float = 0.0
 
@@ -133,6 +159,14 @@ class Variation:
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
     low, high = np.log(limits)
     return float(np.exp(rng.uniform(low, high)))
+
+
+def _exposure(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    shortest, longest = limits
+    chance = rng.random()
+    if chance < 0.4:
+        return longest
+    return _log_uniform((max(shortest, longest / 10) if chance < 0.8 else shortest, longest), rng)
 
 
 def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
@@ -165,20 +199,27 @@ def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
         bands=bands,
         shape=(options.size, options.size),
         density=_log_uniform(options.density, rng),
-        exposure_factor=options.exposure[1] if rng.random() < 0.5 else _log_uniform(options.exposure, rng),
+        exposure_factor=_exposure(options.exposure, rng),
+        depth_scatter=options.depth_scatter if rng.random() < 0.5 else 0.0,
         star_density=_log_uniform(options.star_density, rng),
         seeing_scatter=0.08,
         psf_ellipticity=0.03,
         psf_profile="moffat" if rng.random() < 0.3 else "kolmogorov",
         noise_correlation=rng.uniform(0, options.max_noise_correlation) if rng.random() < 0.5 else 0.0,
         knot_fraction=rng.uniform(0, options.max_knot_fraction) if rng.random() < 0.5 else 0.0,
+        structured_fraction=rng.uniform(0.3, 1.0) if rng.random() < options.structured else 0.0,
     )
+    offset = np.zeros(2)
+    if rng.random() < _OFF_CENTRE:
+        offset = rng.uniform(-options.psf_offset_pix, options.psf_offset_pix, 2)
     return Variation(
         simulation=simulation,
         engine=str(rng.choice(options.engines)),
         psf_size_error=float(rng.normal(0, psf_error)),
         psf_shear_error=(float(shear_error[0]), float(shear_error[1])),
+        psf_offset_pix=(float(offset[0]), float(offset[1])),
         masked=bool(rng.random() < options.masked),
+        artefacts=bool(rng.random() < options.artefacts),
         # A quarter of the informed scenes have nothing left to be found.
         told=min(1.0, float(rng.uniform(0, 4 / 3))) if informed else 0.0,
         forgotten=float(rng.uniform(0.02, 0.3)) if forgetful else 0.0,
