@@ -69,7 +69,7 @@ def test_an_unknown_option_is_named(tmp_path):
 
 
 def test_boxes_and_masks_follow_every_turn_and_flip(cfg, folder):
-    crops = iter(TileCrops(folder, cfg, seed=1))
+    crops = iter(TileCrops({folder: 1.0}, cfg, seed=1))
     seen = 0
     for _ in range(24):
         example = next(crops)
@@ -86,7 +86,7 @@ def test_boxes_and_masks_follow_every_turn_and_flip(cfg, folder):
 
 def test_known_peaks_keep_their_place_beside_the_model(cfg, folder):
     # Turned or not, the model is brighter at the peaks than elsewhere.
-    crops = iter(TileCrops(folder, cfg, seed=2))
+    crops = iter(TileCrops({folder: 1.0}, cfg, seed=2))
     for _ in range(12):
         image = next(crops)["image"].numpy()
         at_peaks = image[12] > 0.99
