@@ -62,6 +62,7 @@ def read_metrics(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 def _smooth(values: Sequence[float], n: int = 9) -> np.ndarray:
     """Running mean over n points, fewer at the ends."""
+    n = min(n, len(values))  # np.convolve gives the longer of the two
     total = np.convolve(values, np.ones(n), mode="same")
     return np.asarray(total / np.convolve(np.ones(len(values)), np.ones(n), mode="same"))
 
