@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.residualdetect.features import CANONICAL_BANDS, FeatureOptions, network_input
+from lsst.meas.residualdetect.network.features import CANONICAL_BANDS, FeatureOptions, network_input
 from lsst.meas.residualdetect.network.significance import PSF_SIDE, matched_psfs, psf_significance
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 
 from conftest import make_scene
-from lsst.meas.residualdetect.package_files import find_file
-from lsst.meas.residualdetect.scene_file import SceneFile, write_scene_file
+from lsst.meas.residualdetect.io.package_files import find_file
+from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 from lsst.meas.residualdetect.training.artefacts import ARTEFACTS, add_artefacts
 from lsst.meas.residualdetect.training.degrade import make_worse, with_wrong_psfs
 from lsst.meas.residualdetect.training.host_tiles import HostTileOptions, make_host_tiles

@@ -31,9 +31,9 @@ for _needed in ("torchvision", "safetensors"):
 from detectron2.modeling import build_model  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from lsst.meas.residualdetect.network import precision  # noqa: E402
-from lsst.meas.residualdetect.network.config import read_config  # noqa: E402
-from lsst.meas.residualdetect.package_files import find_file  # noqa: E402
+from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
+from lsst.meas.residualdetect.network.modeling import precision  # noqa: E402
+from lsst.meas.residualdetect.network.modeling.config import read_config  # noqa: E402
 from lsst.meas.residualdetect.training.curves import plot_curves, read_metrics  # noqa: E402
 from lsst.meas.residualdetect.training.folders import (  # noqa: E402
     join_folders,

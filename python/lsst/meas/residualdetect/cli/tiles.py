@@ -84,10 +84,10 @@ def tiles(
       residualdetect tiles --blends hsc_blends --out real -n 400
       residualdetect tiles --blends hsc_blends --part validation --out judge -n 16 --seed 2
     """
-    from ..simulation.parallel import usable_cores
+    from ..threads import usable_cores
     from ..training.host_tiles import HostTileOptions, generate_host_tiles
     from ..training.hosts import read_split
-    from .training import config_path
+    from .training_options import config_path
 
     names = read_split(config_path(split))[part]
     options = HostTileOptions(blends, names, pixel_scale, size, engines)

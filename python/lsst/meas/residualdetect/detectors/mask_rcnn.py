@@ -28,8 +28,8 @@ from ..detections import Footprint, Peak
 from ..network.features import CANONICAL_BANDS, in_noise_units, network_input
 from ..network.package import ModelPackage
 from ..network.paste_mask import paste_mask
-from ..network.tiling import Network, detect_in_tiles
 from ..network.significance import matched_psfs
+from ..network.tiling import Network, detect_in_tiles
 from ..scene import Array, Scene
 from ..suppression import repeats
 

@@ -17,18 +17,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..deblend import check_engine, deblend_scenes
-from ..features import CANONICAL_BANDS, in_noise_units
+from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..network.significance import matched_psfs
-from .generate import MIN_SNR, TILES_PER_SHARD, shard_path, start_worker
+from ..threads import worker_processes
+from .generate import MIN_SNR, TILES_PER_SHARD, shard_path
 from .hosts import Host, read_hosts
 from .instances import INSTANCE_DTYPE, find_instances
 from .lessons import Lesson, LessonOptions, draw_lesson
@@ -193,7 +193,6 @@ _worker_hosts: list[Host] = []
 
 
 def _start_worker(options: HostTileOptions) -> None:
-    start_worker()
     _worker_hosts[:] = read_hosts(options.folder, options.names, options.pixel_scale_arcsec)
 
 
@@ -233,14 +232,9 @@ def generate_host_tiles(
     ]
     progress(n_tiles - sum(min(TILES_PER_SHARD, n_tiles - s * TILES_PER_SHARD) for s in missing))
     n_made = 0
-    executor = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(options,)
-    )
-    try:
+    with worker_processes(jobs, _start_worker, (options,)) as executor:
         futures = [executor.submit(_make_shard, folder, s, n_tiles, options, seed) for s in missing]
         for future in as_completed(futures):
             n_made += future.result()
             progress(future.result())
-    finally:
-        executor.shutdown(cancel_futures=True)
     return n_made

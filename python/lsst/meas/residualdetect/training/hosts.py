@@ -28,9 +28,9 @@ import yaml
 
 from ..deblend import DeblendOptions, deblend_scenes
 from ..detection import detect, detections_at
-from ..footprint import Detections
+from ..detections import Detections
+from ..io.scene_file import read_scene_file
 from ..scene import Scene
-from ..scene_file import read_scene_file
 from ..scene_model import SourceModel
 
 __all__ = ["Host", "read_hosts", "read_split", "told_of"]

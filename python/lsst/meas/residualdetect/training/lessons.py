@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ..deblend import DeblendOptions
-from ..footprint import Detections
+from ..detections import Detections
 from ..scene import Array, Scene
 from ..scene_model import SourceModel, difference_kernels, gaussian_psf, render
 from ..simulation.rendering import Stamp

@@ -27,7 +27,7 @@ from detectron2.engine import DefaultTrainer, HookBase, default_setup, launch
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
-from ..network.precision import has_bfloat16
+from ..network.modeling.precision import has_bfloat16
 from .curves import plot_curves
 from .dataset import train_loader
 from .folders import validation_folders
