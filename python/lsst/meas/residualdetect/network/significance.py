@@ -54,7 +54,8 @@ def matched_psfs(psfs: Array, bands: Sequence[str], canonical: Sequence[str]) ->
         not there.
     """
     matched = np.zeros((len(canonical), PSF_SIDE, PSF_SIDE), np.float32)
-    cut, place = [], []
+    cut: list[slice] = []
+    place: list[slice] = []
     for side in psfs.shape[1:]:
         # The middle pixel, where PSFs are centred, goes to the middle.
         first = side // 2 - PSF_SIDE // 2
@@ -62,7 +63,9 @@ def matched_psfs(psfs: Array, bands: Sequence[str], canonical: Sequence[str]) ->
         place.append(slice(max(-first, 0), max(-first, 0) + cut[-1].stop - cut[-1].start))
     for band, psf in zip(bands, psfs, strict=True):
         if band in canonical:
-            matched[canonical.index(band), *place] = psf[*cut] / psf.sum(dtype=np.float64)
+            matched[canonical.index(band), place[0], place[1]] = psf[cut[0], cut[1]] / psf.sum(
+                dtype=np.float64
+            )
     return matched
 
 

@@ -167,7 +167,7 @@ def _profiles(
     sources: Sources, index: int, columns: Sequence[int], shift: Values, options: SimulationOptions
 ) -> list[tuple[Values, galsim.GSObject]]:
     """Flux in each band and profile, of unit flux, of a source's components."""
-    parts = []
+    parts: list[tuple[Values, galsim.GSObject]] = []
     nucleus = (0.0, 0.0)
     for part, profile in ((sources.disk, galsim.Exponential), (sources.bulge, galsim.DeVaucouleurs)):
         if not part.flux_njy[index].any():

@@ -74,7 +74,7 @@ def _step(shape: _Shape, rng: np.random.Generator) -> Field:
         side = side & (x > 0)
     elif rng.random() < 0.5:
         side = x > 0
-    return _sign(rng, 0.5) * _log_uniform(0.2, 3, rng) * side
+    return np.asarray(_sign(rng, 0.5) * _log_uniform(0.2, 3, rng) * side, np.float64)
 
 
 def _slope(shape: _Shape, rng: np.random.Generator) -> Field:
@@ -171,4 +171,4 @@ def add_artefacts(scene: Scene, rng: np.random.Generator) -> Scene:
         image = ARTEFACTS[str(kind)](scene.shape, rng)
         # Not as strong in the one band as in the other.
         images[bands] += (sigma[bands] * rng.uniform(0.4, 1, len(bands)))[:, None, None] * image
-    return replace(scene, images=images)
+    return replace(scene, images=images.astype(np.float32))

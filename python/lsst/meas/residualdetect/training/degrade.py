@@ -138,7 +138,7 @@ def make_worse(scene: Scene, blur_pix: float, variance_factor: float, rng: np.ra
     noise = np.sqrt(variance * (variance_factor - left)) * rng.standard_normal(images.shape)
     return replace(
         scene,
-        images=images + noise,
+        images=(images + noise).astype(np.float32),
         variance=scene.variance * np.float32(variance_factor),
         psfs=psfs,
     )
