@@ -25,7 +25,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from .detections import Box, Detections, Footprint, Parent, Peak
+from .boxes import Box, is_inside, nearest_pixel
+from .detections import Detections, Footprint, Parent, Peak
 from .scene import Scene
 from .suppression import near_known, repeats
 
@@ -149,8 +150,8 @@ class _Catalogue:
 
     def pixel(self, candidate: Candidate) -> tuple[int, int] | None:
         """Array indices of the pixel nearest to a candidate; none outside."""
-        y, x = round(candidate.y) - self.origin[0], round(candidate.x) - self.origin[1]
-        return (y, x) if 0 <= y < self.labels.shape[0] and 0 <= x < self.labels.shape[1] else None
+        pixel = nearest_pixel((candidate.y, candidate.x), self.origin)
+        return tuple(pixel.tolist()) if is_inside(pixel, self.labels.shape) else None
 
     def _mask(self, candidate: Candidate, y: int, x: int) -> tuple[npt.NDArray[np.bool_], Box]:
         """A candidate's pixels in the image, its centre among them, and

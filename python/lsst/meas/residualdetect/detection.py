@@ -26,6 +26,7 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
+from .boxes import is_inside, nearest_pixel
 from .detections import Detections, Peak
 from .scene import Array, Scene
 
@@ -209,8 +210,8 @@ def detections_at(
     peaks = np.asarray(peaks, dtype=float)
     if peaks.ndim != 2 or peaks.shape[1] != 2:
         raise ValueError(f"peaks have shape {peaks.shape}; expected (n, 2) of y, x")
-    pixels = np.rint(peaks - scene.origin)
-    outside = ~((pixels >= 0) & (pixels < scene.shape)).all(axis=1)  # also true for NaN
+    outside = ~np.isfinite(peaks).all(axis=1)
+    outside[~outside] = ~is_inside(nearest_pixel(peaks[~outside], scene.origin), scene.shape)
     if outside.any():
         y, x = peaks[outside][0]
         raise ValueError(
@@ -224,7 +225,7 @@ def detections_at(
         raise ValueError(f"footprints have shape {footprints.shape}, but images have {scene.shape}")
     else:
         labels = np.array(footprints)
-    y, x = pixels.astype(int).T
+    y, x = nearest_pixel(peaks, scene.origin).T
     alone = np.zeros(scene.shape, dtype=bool)
     alone[y, x] = labels[y, x] <= 0
     if alone.any():

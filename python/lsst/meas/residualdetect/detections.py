@@ -25,10 +25,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["Box", "Detections", "Footprint", "Parent", "Peak"]
+from .boxes import Box, is_inside, nearest_pixel
 
-Box = tuple[slice, slice]
-"""Half-open rows and columns."""
+__all__ = ["Detections", "Footprint", "Parent", "Peak"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +113,7 @@ class Footprint:
 
     def contains(self, y: float, x: float) -> bool:
         """Whether the pixel nearest to (y, x) belongs to the footprint."""
-        row, column = round(y), round(x)
+        row, column = nearest_pixel((y, x))
         rows, first, after = self.spans.T
         return bool(((rows == row) & (first <= column) & (column < after)).any())
 
@@ -230,9 +229,10 @@ class Detections:
         small = small.reshape(labels.shape) + (1 if names[0] > 0 else 0)
         by_label: dict[int, list[Peak]] = {}
         for peak in peaks:
-            y, x = round(peak.y) - origin[0], round(peak.x) - origin[1]
-            if 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and small[y, x] > 0:
-                by_label.setdefault(int(small[y, x]), []).append(peak)
+            pixel = nearest_pixel((peak.y, peak.x), origin)
+            label = int(small[tuple(pixel)]) if is_inside(pixel, labels.shape) else 0
+            if label > 0:
+                by_label.setdefault(label, []).append(peak)
         boxes = ndimage.find_objects(small)
         return cls(
             tuple(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import fftconvolve
 
+from .boxes import nearest_pixel
 from .scene import Array, Positions, Scene
 
 __all__ = ["point_source_snr", "point_source_sums", "significance"]
@@ -89,9 +90,9 @@ def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) ->
         0 where the PSF sees no good pixel.
     """
     snr = np.zeros((len(y), len(scene.bands)), np.float32)
-    rows, columns = np.rint(y).astype(int) - scene.origin[0], np.rint(x).astype(int) - scene.origin[1]
+    pixels = nearest_pixel(np.stack([y, x], axis=1), scene.origin)
     height, width = scene.psfs.shape[1:]
-    for place, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+    for place, (row, column) in enumerate(pixels.tolist()):
         top, left = row - height // 2, column - width // 2
         box = (slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0)))
         weights = scene.weights(box=box)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..boxes import is_inside, nearest_pixel
 from ..detections import Parent, Peak
 from ..scene import Array, Scene
 from ..scene_model import difference_kernels
@@ -141,12 +142,12 @@ def find_fault(cutout: Cutout) -> str:
         return "no good pixels"
     for peak in parent.peaks:
         where = f"peak {peak.id} at (y, x) = ({peak.y:.1f}, {peak.x:.1f})"
-        y, x = round(peak.y) - scene.origin[0], round(peak.x) - scene.origin[1]
-        if not (0 <= y < scene.shape[0] and 0 <= x < scene.shape[1]):
+        pixel = nearest_pixel((peak.y, peak.x), scene.origin)
+        if not is_inside(pixel, scene.shape):
             return f"{where} is outside the scene"
         if not parent.footprint.contains(peak.y, peak.x):
             return f"{where} is outside the footprint"
-        if not cutout.weights[:, y - cutout.box[0].start, x - cutout.box[1].start].any():
+        if not cutout.weights[:, pixel[0] - cutout.box[0].start, pixel[1] - cutout.box[1].start].any():
             return f"{where} is on a pixel that is bad in all bands"
     return ""
 
@@ -293,8 +294,8 @@ def make_batch(cutouts: Sequence[Cutout], device: torch.device) -> Batch:
     first = np.array([np.add([s.start for s in c.box], c.field.scene.origin) for c in cutouts])[owner]
     peaks = [peak for cutout in cutouts for peak, _ in cutout.components]
     components = [component for cutout in cutouts for _, component in cutout.components]
-    positions = np.array([(peak.y, peak.x) for peak in peaks]) - first
-    pixels = np.array([(round(peak.y), round(peak.x)) for peak in peaks]) - first
+    places = np.array([(peak.y, peak.x) for peak in peaks])
+    positions, pixels = places - first, nearest_pixel(places, first)
     kernels = np.stack([field.kernels for field in fields])
     kernel_set = torch.tensor([fields.index(cutout.field) for cutout in cutouts], device=device)
 

@@ -30,6 +30,7 @@ from scipy import ndimage
 
 from lsst.scarlet import lite
 
+from ..boxes import is_inside, nearest_pixel
 from ..detections import Footprint, Parent, Peak
 from ..scene import Array, Scene
 from .batch import Cutout, footprint_mask, make_cutout
@@ -180,9 +181,9 @@ def label_footprints(
     )
     mask = lite.detect.footprints_to_image(found, lite.Box(scene.shape)).data > 0
     for peak in peaks:
-        y, x = round(peak.y) - scene.origin[0], round(peak.x) - scene.origin[1]
-        if 0 <= y < scene.shape[0] and 0 <= x < scene.shape[1]:
-            mask[y, x] = True
+        pixel = nearest_pixel((peak.y, peak.x), scene.origin)
+        if is_inside(pixel, scene.shape):
+            mask[tuple(pixel)] = True
     disc = lite.utils.get_circle_mask(2 * _GROW_RADIUS_PIX + 1, bool)
     labels: npt.NDArray[np.int32] = ndimage.label(ndimage.binary_dilation(mask, disc) & footprints)[0]
     return labels
@@ -208,7 +209,8 @@ def divide(cutout: Cutout, labels: npt.NDArray[np.int32]) -> list[Cutout]:
     here = labels[cutout.box] * footprint_mask(cutout)
     peaks: dict[int, list[Peak]] = {}
     for peak in cutout.parent.peaks:
-        peaks.setdefault(int(here[round(peak.y) - y0, round(peak.x) - x0]), []).append(peak)
+        pixel = tuple(nearest_pixel((peak.y, peak.x), (y0, x0)))
+        peaks.setdefault(int(here[pixel]), []).append(peak)
     return [
         make_cutout(
             cutout.index,

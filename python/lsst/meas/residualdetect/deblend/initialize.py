@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..boxes import nearest_pixel
 from ..detections import Peak
 from ..scene import Scene
 from .batch import Batch, Component
@@ -80,7 +81,7 @@ def signal_to_noise(scene: Scene, bad_planes: Sequence[str], y: int, x: int) -> 
 
 def choose_components(scene: Scene, peak: Peak, options: DeblendOptions) -> tuple[Component, ...]:
     """The components to model a peak with, by its signal-to-noise ratio."""
-    y, x = round(peak.y) - scene.origin[0], round(peak.x) - scene.origin[1]
+    y, x = nearest_pixel((peak.y, peak.x), scene.origin).tolist()
     snr = signal_to_noise(scene, options.bad_planes, y, x)
     if snr < options.point_snr:
         return (Component.POINT,)

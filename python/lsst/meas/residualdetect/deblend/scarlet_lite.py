@@ -34,6 +34,7 @@ import numpy.typing as npt
 
 from lsst.scarlet import lite
 
+from ..boxes import nearest_pixel
 from ..detections import Footprint, Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel
@@ -134,7 +135,7 @@ def _fit(part: Cutout, shared: _Shared, detect: Array | None) -> lite.Blend:
     observation = shared.observe(part, images)
     initialization = lite.initialization.FactorizedInitialization(
         observation,
-        [(round(peak.y), round(peak.x)) for peak in part.parent.peaks],
+        [tuple(nearest_pixel((peak.y, peak.x)).tolist()) for peak in part.parent.peaks],
         detect,
         min_snr=options.min_snr,
         monotonicity=shared.monotonicity,

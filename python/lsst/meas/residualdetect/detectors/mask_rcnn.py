@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import nearest_pixel
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
 from ..network.features import CANONICAL_BANDS, in_noise_units, network_input
@@ -61,8 +62,7 @@ def _footprint(
 ) -> Footprint:
     pixels, where = paste_mask(mask, box, scene.shape)
     first = tuple(side.start + start for side, start in zip(where, scene.origin, strict=True))
-    # Rounded as whoever asks whether the footprint holds the centre will do.
-    row, column = (round(at) - start for at, start in zip(centre, first, strict=True))
+    row, column = nearest_pixel(centre, first).tolist()
     pixels[min(max(row, 0), pixels.shape[0] - 1), min(max(column, 0), pixels.shape[1] - 1)] = True
     return Footprint.from_mask(pixels, (first[0], first[1]))
 

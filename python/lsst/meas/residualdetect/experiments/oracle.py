@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import is_inside, nearest_pixel
 from ..candidates import Candidate
 from ..detections import Detections, Footprint, Peak
 from ..scene import Array, Scene
@@ -66,8 +67,7 @@ class Oracle:
         """
         options = EvaluationOptions(min_snr=_MIN_SNR)
         positions = np.stack([self.truth["y"], self.truth["x"]], axis=1).astype(float)
-        pixels = np.rint(positions - scene.origin).astype(int)
-        on = np.flatnonzero(((pixels >= 0) & (pixels < scene.shape)).all(axis=1))
+        on = np.flatnonzero(is_inside(nearest_pixel(positions, scene.origin), scene.shape))
         labels = classify_truth(
             self.detections, scene, positions[on], self.truth["snr"][on], psf_sigma_pix(scene), options
         )
@@ -80,7 +80,7 @@ class Oracle:
                 x=x,
                 score=snr,
                 footprint=Footprint.from_mask(
-                    disc, (round(y) - _MASK_RADIUS_PIX, round(x) - _MASK_RADIUS_PIX)
+                    disc, tuple((nearest_pixel((y, x)) - _MASK_RADIUS_PIX).tolist())
                 ),
                 bands=frozenset(scene.bands),
             )
@@ -117,10 +117,7 @@ def chi2_gain(
     reach = int(np.ceil(radius_pix))
     gains = np.zeros(len(positions))
     for index, (row, column) in enumerate(positions - scene.origin):
-        box = (
-            slice(max(round(row) - reach, 0), round(row) + reach + 1),
-            slice(max(round(column) - reach, 0), round(column) + reach + 1),
-        )
+        box = tuple(slice(max(at - reach, 0), at + reach + 1) for at in nearest_pixel((row, column)).tolist())
         near = np.hypot(y[box] - row, x[box] - column) <= radius_pix
         gains[index] = change[box][near].sum()
     return gains

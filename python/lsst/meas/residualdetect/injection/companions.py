@@ -28,6 +28,7 @@ import numpy.typing as npt
 from astropy.table import Table
 from scipy.spatial import KDTree
 
+from ..boxes import is_inside, nearest_pixel
 from ..detections import Detections, Parent, Peak
 from ..noise import point_source_sums
 from ..scene import Scene
@@ -146,7 +147,7 @@ def peak_fluxes(scene: Scene, positions: Floats) -> tuple[Floats, Floats]:
         Flux and its standard deviation in image units; 0 and infinite where
         there are no good pixels.
     """
-    rows, columns = (np.rint(positions) - scene.origin).astype(np.int64).T
+    rows, columns = nearest_pixel(positions, scene.origin).T
     weights = scene.weights()
     flux = np.zeros((len(positions), len(scene.bands)))
     sigma = np.full_like(flux, np.inf)
@@ -195,10 +196,10 @@ class _Sky:
         """Whether a companion of a host may lie here: on a good pixel of the
         host's footprint, nearer to the host than to any other peak.
         """
-        row, column = round(y) - self.scene.origin[0], round(x) - self.scene.origin[1]
-        height, width = self.scene.shape
-        if not (0 <= row < height and 0 <= column < width):
+        pixel = nearest_pixel((y, x), self.scene.origin)
+        if not is_inside(pixel, self.scene.shape):
             return False
+        row, column = pixel
         return bool(
             self.good[row, column]
             and self.labels[row, column] == self.owned[host][2]
@@ -353,7 +354,7 @@ def _prepare(
     donors = (snr_over_bands(flux, sigma) >= options.min_donor_snr) & (snr >= options.min_donor_snr / 2)
     seen = np.isfinite(sigma)
     donors &= seen[:, seen.any(axis=0)].all(axis=1)
-    rows, columns = (np.rint(positions) - scene.origin).astype(np.int64).T
+    rows, columns = nearest_pixel(positions, scene.origin).T
     hosts = (snr >= options.min_host_snr) & good[rows, columns]
     if not donors.any():
         donors = hosts

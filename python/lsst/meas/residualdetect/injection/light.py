@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
+from ..boxes import nearest_pixel
 from ..scene import Array
 from ..truth.matching import Floats
 
@@ -128,7 +129,8 @@ def companion_snr(
         nearest = KDTree(positions).query(positions, k=2)[0][:, 1]
     for index, (y, x) in enumerate((positions - origin).tolist()):
         radius = min(reach_pix, nearest[index] / 2)
-        box = tuple(slice(max(round(c - radius), 0), max(round(c + radius) + 1, 0)) for c in (y, x))
+        first, last = nearest_pixel([[y - radius, x - radius], [y + radius, x + radius]])
+        box = tuple(map(slice, np.maximum(first, 0), np.maximum(last + 1, 0)))
         rows, columns = np.ogrid[box]
         use = usable[box]
         use = use & ((rows - y) ** 2 + (columns - x) ** 2 <= radius**2)[: use.shape[0], : use.shape[1]]

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from astropy.table import Table
 from scipy.spatial import KDTree
 
+from ..boxes import nearest_pixel
 from ..detection import DetectionOptions, detect
 from ..detections import Detections, Peak
 from ..scene import Scene
@@ -150,7 +151,7 @@ def _label_by_construction(
     n_known = len(known)
     peak = np.append(np.arange(n_known), np.full(len(positions), -1))
     labels = patch.before.labels(patch.scene.shape, patch.scene.origin)
-    rows, columns = (np.rint(positions) - patch.scene.origin).astype(np.int64).T
+    rows, columns = nearest_pixel(positions, patch.scene.origin).T
     parent_of_peak = np.repeat(np.arange(len(parents)), [len(parent.peaks) for parent in parents])
     parent = np.append(parent_of_peak, labels[rows, columns].astype(np.int64) - 1)
     n_peaks = np.array([0, *(len(item.peaks) for item in parents)])[parent + 1]

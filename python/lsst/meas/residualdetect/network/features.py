@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import nearest_pixel
 from ..scene import DEFAULT_BAD_PLANES, Array, Scene
 from .significance import psf_significance
 
@@ -125,9 +126,9 @@ def _peak_image(peaks: npt.NDArray[np.floating], shape: tuple[int, int], sigma_p
     image = np.zeros(shape, np.float32)
     reach = int(np.ceil(4 * sigma_pix))
     for y, x in peaks:
-        top, left = max(round(y) - reach, 0), max(round(x) - reach, 0)
-        rows = np.arange(top, min(round(y) + reach + 1, shape[0]))
-        columns = np.arange(left, min(round(x) + reach + 1, shape[1]))
+        row, column = nearest_pixel((y, x)).tolist()
+        rows = np.arange(max(row - reach, 0), min(row + reach + 1, shape[0]))
+        columns = np.arange(max(column - reach, 0), min(column + reach + 1, shape[1]))
         if len(rows) and len(columns):
             height = np.exp(-0.5 * np.add.outer((rows - y) ** 2, (columns - x) ** 2) / sigma_pix**2).astype(
                 np.float32

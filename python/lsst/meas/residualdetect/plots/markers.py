@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import nearest_pixel
 from ..detections import Detections
 from ..scene import Scene
 from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
@@ -118,8 +119,9 @@ def window_around(result: PatchResult, y: float, x: float, size: int) -> Window:
     """
     (height, width), origin = result.scene.shape, result.scene.origin
     rows, columns = min(size, height), min(size, width)
-    top = int(np.clip(round(y) - size // 2, origin[0], origin[0] + height - rows))
-    left = int(np.clip(round(x) - size // 2, origin[1], origin[1] + width - columns))
+    row, column = nearest_pixel((y, x))
+    top = int(np.clip(row - size // 2, origin[0], origin[0] + height - rows))
+    left = int(np.clip(column - size // 2, origin[1], origin[1] + width - columns))
     return Window(top, left, rows, columns)
 
 

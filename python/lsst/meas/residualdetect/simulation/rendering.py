@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from ..boxes import nearest_pixel
 from ..scene import Array
 from .options import BANDS, SimulationOptions
 from .sources import Sources, Values, flux_njy
@@ -226,7 +227,7 @@ def render_sources(
     planes = {side: _FourierPlane(int(side), conditions, scale) for side in np.unique(sides)}
     stamps: list[Stamp | None] = []
     for index, (position, side) in enumerate(zip(positions, sides, strict=True)):
-        nearest = np.rint(position).astype(int)
+        nearest = nearest_pixel(position)
         first = nearest - side // 2
         low, high = np.maximum(first, 0), np.minimum(first + side, options.shape)
         if (low >= high).any():

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import is_inside, nearest_pixel
 from ..detections import Detections
 from ..scene import Scene
 from ..simulation.rendering import Stamp
@@ -83,8 +84,7 @@ def undetected(
         Unrecognised, partially deblended and missed sources, by the same
         matching as in the evaluation.
     """
-    pixels = np.rint(positions - scene.origin).astype(int)
-    inside = np.flatnonzero(((pixels >= 0) & (pixels < scene.shape)).all(axis=1))
+    inside = np.flatnonzero(is_inside(nearest_pixel(positions, scene.origin), scene.shape))
     options = EvaluationOptions(min_snr=min_snr, faint_snr=min(min_snr, EvaluationOptions.faint_snr))
     labels = classify_truth(detections, scene, positions[inside], snr[inside], psf_sigma_pix(scene), options)
     wanted = ~np.isin(labels.name, [TruthClass.MATCHED, TruthClass.FAINT])
@@ -130,7 +130,7 @@ def find_instances(
     seen: npt.NDArray[np.bool_] = scene.weights().max(axis=0) > 0
     for index in wanted:
         stamp = stamps[index]
-        centre = np.rint(positions[index]).astype(int)
+        centre = nearest_pixel(positions[index])
         if stamp is None or not seen[centre[0], centre[1]]:
             continue
         first = centre - MASK_SIDE // 2

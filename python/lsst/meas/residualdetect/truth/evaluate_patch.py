@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
+from ..boxes import is_inside, nearest_pixel
 from ..detections import Detections
 from .evaluation import Evaluation, EvaluationOptions, PatchResult, PeakClass
 from .matching import Floats, Integers
@@ -59,11 +60,10 @@ def _true_fluxes(result: PatchResult) -> Floats:
 
 def _observed(result: PatchResult, positions: Floats) -> Integers:
     """Indices of the true sources whose central pixel is good in a band."""
-    height, width = result.scene.shape
-    rows, columns = (np.rint(positions) - result.scene.origin).astype(np.int64).T
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    pixels = nearest_pixel(positions, result.scene.origin)
+    inside = is_inside(pixels, result.scene.shape)
     good = result.scene.weights().max(axis=0) > 0
-    inside[inside] = good[rows[inside], columns[inside]]
+    inside[inside] = good[tuple(pixels[inside].T)]
     return np.flatnonzero(inside)
 
 
@@ -162,8 +162,7 @@ def _parent_table(result: PatchResult, truth: Table | None, options: EvaluationO
     n_true = np.full(len(parents), -1, dtype=np.int64)
     if truth is not None:
         counted = truth[truth["snr"] >= options.min_snr]
-        rows = (np.rint(counted["y"]) - scene.origin[0]).astype(np.int64)
-        columns = (np.rint(counted["x"]) - scene.origin[1]).astype(np.int64)
+        rows, columns = nearest_pixel(np.stack([counted["y"], counted["x"]], axis=1), scene.origin).T
         labels = result.after.labels(scene.shape, scene.origin)[rows, columns]
         n_true = np.bincount(labels, minlength=len(parents) + 1)[1:]
     old = {parent.parent_id: bool(parent.failure) for parent in result.model_before}

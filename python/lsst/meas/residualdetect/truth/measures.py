@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
+from ..boxes import nearest_pixel
 from ..detections import Detections
 from ..scene import Array, Scene
 from ..scene_model import SceneModel
@@ -139,7 +140,7 @@ def core_owner(positions: Floats, model: SceneModel, peak_ids: Integers, fractio
     source_of_peak = {int(peak_id): index for index, peak_id in enumerate(peak_ids) if peak_id >= 0}
     owner = np.full(len(positions), -1, dtype=np.int64)
     brightest = np.zeros(len(positions))
-    rows, columns = np.rint(positions).astype(np.int64).T
+    rows, columns = nearest_pixel(positions).T
     for component in model.sources:
         if component.peak_id not in source_of_peak:
             continue

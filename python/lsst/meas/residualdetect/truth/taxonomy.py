@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
+from ..boxes import nearest_pixel
 from ..detections import Detections, Peak
 from ..scene import Scene
 from .evaluation import EvaluationOptions, PatchResult, PeakClass, TruthClass
@@ -126,7 +127,7 @@ def classify_truth(
     )
 
     labels = detections.labels(scene.shape, scene.origin)
-    rows, columns = (np.rint(positions) - scene.origin).astype(np.int64).T
+    rows, columns = nearest_pixel(positions, scene.origin).T
     parent = labels[rows, columns].astype(np.int64) - 1
     has_peak = peak >= 0
     parent[has_peak] = parent_of_peak[peak[has_peak]]

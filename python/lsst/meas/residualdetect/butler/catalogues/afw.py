@@ -27,6 +27,7 @@ from lsst.afw.detection import Footprint as AfwFootprint
 from lsst.afw.geom import Span, SpanSet
 from lsst.afw.table import Schema, SchemaMapper, SourceCatalog, SourceTable
 
+from ...boxes import nearest_pixel
 from ...detections import Detections, Footprint, Parent, Peak
 from ..data_model import DataModelError
 
@@ -119,7 +120,7 @@ def peak_ids(catalogue: SourceCatalog) -> dict[tuple[int, int], int]:
 
 def _position(centre: float, pixel: int) -> float:
     """A peak's position, or its pixel's if the two do not agree."""
-    return centre if round(centre) == pixel else float(pixel)
+    return centre if nearest_pixel(centre) == pixel else float(pixel)
 
 
 def read_catalogue(catalogue: SourceCatalog, pseudo_columns: Sequence[str]) -> Detections:
@@ -197,8 +198,9 @@ def _add_peak(footprint: AfwFootprint, peak: Peak, schema: Schema) -> None:
     # last if somebody sorts.
     added = footprint.addPeak(peak.x, peak.y, 0.0)
     # addPeak cuts the pixel's place off where the deblender wants the nearest.
-    added.setIy(round(peak.y))
-    added.setIx(round(peak.x))
+    row, column = nearest_pixel((peak.y, peak.x)).tolist()
+    added.setIy(row)
+    added.setIx(column)
     added.setId(peak.id)
     added.set(_PEAK + _RESIDUAL, True)
     added.set(_ITERATION, peak.iteration)

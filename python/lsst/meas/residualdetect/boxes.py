@@ -1,0 +1,82 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Pixels and boxes of an image: which pixel a position lies on, what part of
+one box another covers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Box", "is_inside", "nearest_pixel"]
+
+Box = tuple[slice, slice]
+"""Half-open rows and columns."""
+
+
+def nearest_pixel(positions: npt.ArrayLike, origin: npt.ArrayLike = 0) -> npt.NDArray[np.intp]:
+    """The pixel that each position lies on.
+
+    A position half-way between two pixels belongs to the later one, as in
+    lsst.geom, so that a pixel holds its half-open square; rounding half to
+    even would make it depend on where the patch begins.
+
+    Parameters
+    ----------
+    positions : array-like, (..., 2)
+        Patch coordinates (y, x), pixel centres on integers; or any array of
+        one coordinate.
+    origin : array-like, (2,), optional
+        Patch coordinates (y, x) of the image's first pixel, or that one
+        coordinate.
+
+    Returns
+    -------
+    pixels : `numpy.ndarray`, (..., 2), int
+        Array indices (y, x) or the one; outside the image where the position is.
+
+    Raises
+    ------
+    ValueError
+        Raised if a position is not finite.
+    """
+    positions = np.asarray(positions, np.float64)
+    if not np.isfinite(positions).all():
+        raise ValueError(f"positions {positions.tolist()} are not all finite")
+    pixels: npt.NDArray[np.intp] = np.floor(positions + 0.5).astype(np.intp) - np.asarray(origin, np.intp)
+    return pixels
+
+
+def is_inside(pixels: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Whether pixels lie in an image.
+
+    Parameters
+    ----------
+    pixels : `numpy.ndarray`, (..., 2)
+        Array indices (y, x).
+    shape : `tuple` [`int`, `int`]
+        Height and width of the image.
+
+    Returns
+    -------
+    inside : `numpy.ndarray`, (...), bool
+        Whether they lie in it.
+    """
+    inside: npt.NDArray[np.bool_] = np.all((pixels >= 0) & (pixels < shape), axis=-1)
+    return inside
