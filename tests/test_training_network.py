@@ -29,6 +29,7 @@ torch = pytest.importorskip("torch")
 for _needed in ("torchvision", "onnx", "safetensors"):
     pytest.importorskip(_needed)
 
+from lsst.meas.residualdetect.experiments.comparison import judge_package  # noqa: E402
 from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
 from lsst.meas.residualdetect.network.modeling.config import feature_options, read_config  # noqa: E402
 from lsst.meas.residualdetect.network.package import load_package  # noqa: E402
@@ -159,7 +160,12 @@ def test_a_package_is_written_whole_and_read_back(cfg, tmp_path):
     cfg.MODEL.RPN.MIN_OBJECTNESS = 0.3
     train(cfg)
     made = export_package(
-        cfg, tmp_path / "model_final.pth", tmp_path / "mine", n_scenes=1, target_purity=1e-4
+        cfg,
+        tmp_path / "model_final.pth",
+        tmp_path / "mine",
+        lambda folder: judge_package(folder, ("dense",), 1, 8000, jobs=1),
+        judged_on="one scene",
+        target_purity=1e-4,
     )
     package = load_package(str(tmp_path / "mine"))
     assert package.name == "mine" and package.results == made.results

@@ -23,6 +23,9 @@ import click
 
 __all__ = ["export"]
 
+# What users have, and what is hardest.
+_POPULATIONS = ("default", "dense")
+
 
 @click.command(short_help="Make a model package of a trained network.")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -61,7 +64,9 @@ def export(run: Path, out: Path, number: int, seed: int, checkpoint: str | None,
     from .training_options import need_detectron2
 
     need_detectron2()
+    from ..experiments.comparison import judge_package
     from ..network.modeling.config import read_config
+    from ..threads import usable_cores
     from ..training.export import export_package
 
     if checkpoint is None:
@@ -73,8 +78,8 @@ def export(run: Path, out: Path, number: int, seed: int, checkpoint: str | None,
         read_config(run / "config.yaml"),
         run / checkpoint,
         out,
-        n_scenes=number,
-        seed=seed,
+        lambda folder: judge_package(folder, _POPULATIONS, number, seed, jobs=usable_cores()),
+        judged_on=f"{number} of each of {', '.join(_POPULATIONS)}, seed {seed}",
         target_purity=purity,
     )
     for name, value in package.results["calibration"].items():

@@ -20,8 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+from astropy.table import Table, vstack
 
 from ..deblend import check_engine
 from ..detectors import NETWORK_DETECTORS, Detector, load_detector
@@ -32,7 +34,7 @@ from .experiment import run_scene
 from .outcome import read_outcome, write_outcome
 from .populations import population
 
-__all__ = ["ORACLE", "compare"]
+__all__ = ["ORACLE", "compare", "judge_package"]
 
 ORACLE = "oracle"
 
@@ -137,3 +139,37 @@ def compare(
         for name in options.populations
         for detector in options.detectors
     ]
+
+
+def judge_package(
+    folder: Path, populations: Sequence[str], n_scenes: int, seed: int, *, jobs: int
+) -> tuple[Table, int]:
+    """What a model package's network finds on simulated scenes.
+
+    Parameters
+    ----------
+    folder : `pathlib.Path`
+        The package.
+    populations : `~collections.abc.Sequence` [`str`]
+        Names of `POPULATIONS`.
+    n_scenes : `int`
+        Scenes of each.
+    seed : `int`
+        Their random seed.
+    jobs : `int`
+        Number of processes.
+
+    Returns
+    -------
+    candidates : `astropy.table.Table`
+        All candidates, classified; see `rank_candidates`.
+    n_targets : `int`
+        How many sources were to be found.
+    """
+    options = ComparisonOptions(
+        populations=tuple(populations), detectors=("onnx",), model=str(folder), n_scenes=n_scenes, seed=seed
+    )
+    with TemporaryDirectory() as scratch:
+        entries = compare(Path(scratch), options, jobs=jobs)
+    tables = [entry.candidates for entry in entries]
+    return vstack(tables, metadata_conflicts="silent"), sum(int(entry.target.sum()) for entry in entries)

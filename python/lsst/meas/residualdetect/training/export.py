@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import platform
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from astropy.table import Table, vstack
+from astropy.table import Table
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.export.torchscript_patch import patch_builtin_len
@@ -35,12 +35,9 @@ from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
 
-from ..experiments.comparison import compare
-from ..experiments.comparison_options import ComparisonOptions
 from ..network.features import CANONICAL_BANDS
 from ..network.modeling.config import feature_options
 from ..network.package import ModelPackage, write_package
-from ..threads import usable_cores
 from ..truth.evaluation import PeakClass
 from ..truth.pooling import WRONG, classified_curve
 from .calibration import fit_calibration
@@ -48,9 +45,6 @@ from .calibration import fit_calibration
 __all__ = ["export_package", "load_trained", "write_onnx"]
 
 _FILES = ("model.onnx", "weights.safetensors", "detectron2.yaml")
-
-# What users have, and what is hardest.
-_POPULATIONS = ("default", "dense")
 
 _OPSET = 17  # 15 and below are silently wrong for ROIAlign
 
@@ -124,26 +118,13 @@ def write_onnx(network: Any, n_channels: int, path: Path) -> None:
         )
 
 
-def _candidates(folder: Path, n_scenes: int, seed: int) -> tuple[Table, int]:
-    """What a package's network finds on simulated scenes, classified, and how
-    many sources there were to be found.
-    """
-    options = ComparisonOptions(
-        populations=_POPULATIONS, detectors=("onnx",), model=str(folder), n_scenes=n_scenes, seed=seed
-    )
-    with TemporaryDirectory() as scratch:
-        entries = compare(Path(scratch), options, jobs=usable_cores())
-    tables = [entry.candidates for entry in entries]
-    return vstack(tables, metadata_conflicts="silent"), sum(int(entry.target.sum()) for entry in entries)
-
-
 def export_package(
     cfg: CfgNode,
     checkpoint: Path,
     folder: Path,
+    judge: Callable[[Path], tuple[Table, int]],
     *,
-    n_scenes: int = 20,
-    seed: int = 8000,
+    judged_on: str,
     target_purity: float = 0.95,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 1536,
@@ -160,11 +141,14 @@ def export_package(
         Its weights.
     folder : `pathlib.Path`
         Package to write; it is named like its folder.
-    n_scenes : `int`, optional
-        Scores are calibrated on so many simulated scenes of the populations
-        ``default`` and ``dense`` each; see `POPULATIONS`.
-    seed : `int`, optional
-        Random seed of these scenes.
+    judge : `~collections.abc.Callable`
+        Told the folder of the package, whose scores are the network's own,
+        it gives what the package finds on some scenes, and how many sources
+        were to be found there. A table of candidates with ``score``,
+        ``class`` (`PeakClass`) and ``target``, on which scores are
+        calibrated and the threshold is set.
+    judged_on : `str`
+        What these scenes are, for whoever reads the package.
     target_purity : `float`, optional
         Purity on these scenes that sets the threshold.
     pixel_scale_arcsec : `float`, optional
@@ -218,7 +202,7 @@ def export_package(
         "results": {},
     }
     package = write_package(folder, description, _FILES)
-    candidates, n_targets = _candidates(folder, n_scenes, seed)
+    candidates, n_targets = judge(folder)
     counted = candidates[np.isin(candidates["class"], [PeakClass.RIGHT, *WRONG])]
     score, probability = fit_calibration(
         np.asarray(counted["score"]), np.asarray(counted["class"]) == PeakClass.RIGHT
@@ -237,7 +221,7 @@ def export_package(
             "score_threshold": round(float(package.probability(np.array([threshold]))[0]), 4),
             "results": {
                 "calibration": {
-                    "scenes": f"{n_scenes} of each of {', '.join(_POPULATIONS)}, seed {seed}",
+                    "scenes": judged_on,
                     "n_sources": n_targets,
                     "average_precision": round(curve.average_precision, 4),
                     f"recovery_at_purity_{target_purity:g}": round(recovery, 4),
