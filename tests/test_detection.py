@@ -22,7 +22,14 @@ import pytest
 
 from conftest import make_scene
 from lsst.meas.residualdetect.detection import DetectionOptions, detect, detections_at
-from lsst.meas.residualdetect.noise import point_source_sums, significance
+from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
+from lsst.meas.residualdetect.noise import (
+    point_source_information,
+    point_source_snr,
+    point_source_sums,
+    psf_smoothed,
+    significance,
+)
 
 
 def _peaks(detections):
@@ -49,6 +56,55 @@ def test_significance_does_not_depend_on_the_flux_unit():
         )
         reference = point_source_sums(scene.images[0], scene.weights()[0], scene.psfs[0])
         np.testing.assert_allclose(significance(*sums), significance(*reference), atol=2e-3)
+
+
+def test_a_source_on_a_bright_core_s_photon_noise_is_seen_with_the_noise_it_has():
+    images = make_scene([(30, 33, 4000.0)]).images
+    variance = np.ones_like(images)
+    y, x = np.mgrid[: images.shape[1], : images.shape[2]]
+    variance[:, np.hypot(y - 30, x - 33) < 12] = 400.0
+    scene = replace(make_scene([]), images=images, variance=variance)
+    flat = replace(scene, variance=np.full_like(images, 400.0))
+    expected = point_source_snr(flat.images, flat, np.array([30.0]), np.array([33.0]))[0]
+    assert expected.min() > 20
+    assert point_source_snr(scene.images, scene, np.array([30.0]), np.array([33.0]))[0] == pytest.approx(
+        expected, rel=1e-3
+    )
+    for band in range(3):
+        sums = point_source_sums(scene.images[band], scene.weights()[band], scene.psfs[band])
+        assert significance(*sums)[30, 33] == pytest.approx(expected[band], rel=1e-3)
+    found = MatchedFilter().detect(scene, np.zeros_like(images), [])
+    assert any((candidate.y, candidate.x) == (30, 33) for candidate in found)
+
+
+@pytest.mark.parametrize("noise", [1e7, 1e20, 1e37])
+def test_one_noisy_pixel_blinds_its_surroundings_alone(noise):
+    scene = make_scene([(20, 20, 100), (40, 45, 200)], rng=np.random.default_rng(5))
+    variance = scene.variance.copy()
+    variance[:, 5, 55] = noise
+    assert _peaks(detect(replace(scene, variance=variance))) == _peaks(detect(scene)) != []
+
+
+def test_the_noise_of_a_smoothed_image_is_that_of_its_pixels():
+    rng = np.random.default_rng(11)
+    scene = make_scene([], shape=(300, 300))
+    sigma = np.where(np.arange(300) < 150, 1.0, 1000.0).astype(np.float32) * np.ones((300, 1), np.float32)
+    image = (sigma * rng.standard_normal(sigma.shape)).astype(np.float32)
+    _, snr = psf_smoothed(image, sigma**2, np.ones(sigma.shape, bool), scene.psfs[0])
+    for half in (snr[:, 20:120], snr[:, 180:280]):
+        assert half.std() == pytest.approx(1, abs=0.05)
+
+
+def test_the_information_of_a_place_is_that_of_its_own_noise():
+    variance = np.ones((3, 60, 64), np.float32)
+    variance[:, :, 32:] = 100.0
+    scene = replace(make_scene([]), variance=variance)
+    quiet, loud, off = point_source_information(
+        scene, np.array([30.0, 30.0, 30.0]), np.array([11.0, 52.0, 90.0])
+    )
+    np.testing.assert_allclose(quiet, np.square(scene.psfs).sum(axis=(1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(loud, quiet / 100, rtol=1e-3)
+    assert not off.any()
 
 
 def test_isolated_sources_are_found_in_all_bands():

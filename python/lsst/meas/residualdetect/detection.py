@@ -23,11 +23,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
 from .boxes import is_inside, nearest_pixel
 from .detections import Detections, Peak
+from .noise import psf_smoothed
 from .scene import Array, Scene
 
 __all__ = ["DetectionOptions", "detect", "detections_at"]
@@ -76,24 +76,6 @@ class DetectionOptions:
             )
 
 
-def _smooth(image: Array, variance: Array, good: npt.NDArray[np.bool_], psf: Array) -> tuple[Array, Array]:
-    """An image filtered with its PSF, and the same in units of its noise.
-
-    Not weighted by the inverse variance: where a source's own photons make
-    the noise, weights would flatten the very peak that is looked for.
-    """
-    reverse = psf[::-1, ::-1]
-    seen = fftconvolve(good.astype(np.float32), reverse, mode="same")
-    usable = good & (seen > 0.1)
-    total = fftconvolve(np.where(good, image, 0), reverse, mode="same")
-    noise = fftconvolve(np.where(good, variance, 0), reverse**2, mode="same")
-    # float32 FFTs leave rounding errors where there is nothing.
-    usable &= noise > 1e-6 * noise.max(initial=0)
-    smooth = np.divide(total, seen, out=np.zeros_like(image), where=usable)
-    snr = np.where(usable, total / np.sqrt(np.where(usable, noise, 1)), 0)
-    return smooth, snr.astype(np.float32)
-
-
 def _grow(mask: npt.NDArray[np.bool_], radius_pix: float) -> npt.NDArray[np.bool_]:
     """All pixels within a distance of a true one."""
     if not mask.any():
@@ -137,7 +119,7 @@ def _detect_bands(
     good = ~scene.bad(options.bad_planes)
     grow_pix = options.grow_sigma * scene.psf_sigmas_pix
     for index, band in enumerate(scene.bands):
-        smooth, snr = _smooth(scene.images[index], scene.variance[index], good[index], scene.psfs[index])
+        smooth, snr = psf_smoothed(scene.images[index], scene.variance[index], good[index], scene.psfs[index])
         above = snr > options.threshold
         detected |= _grow(above, grow_pix[index])
         peaks[band] = _local_maxima(smooth, above)

@@ -13,20 +13,72 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""The significance of a point source at every pixel."""
+"""Every "is this significant" question: sources of the PSF's shape against the
+noise of the pixels they lie on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
-from scipy.signal import fftconvolve
+import numpy.typing as npt
+from scipy.signal import oaconvolve
 
 from .boxes import nearest_pixel
 from .scene import Array, Positions, Scene
 
-__all__ = ["point_source_snr", "point_source_sums", "significance"]
+__all__ = [
+    "correlate",
+    "point_source_information",
+    "point_source_snr",
+    "point_source_sums",
+    "psf_smoothed",
+    "significance",
+]
+
+# Of a PSF that falls on bad pixels but for a tenth of its weight nothing is
+# known.
+_LEAST_SEEN = 0.1
+
+# Double precision carries this much between the quietest and the loudest
+# pixel; what is noisier has no information.
+_DYNAMIC_RANGE = 1e10
 
 
-def point_source_sums(image: Array, weights: Array, psf: Array) -> tuple[Array, Array]:
+def correlate(image: npt.NDArray[Any], kernel: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Sum of the pixels around each pixel, weighted by a centred kernel.
+
+    In double precision: the rounding errors of an FFT are relative to the
+    brightest pixels of a block, and variances span many orders of magnitude.
+
+    Parameters
+    ----------
+    image : `numpy.ndarray`, (y, x)
+        Pixels; 0 beyond the edges.
+    kernel : `numpy.ndarray`, (h, w)
+        Weights, odd sides.
+
+    Returns
+    -------
+    sums : `numpy.ndarray`, (y, x), float64
+        The sums.
+    """
+    sums = oaconvolve(image.astype(np.float64), kernel[::-1, ::-1].astype(np.float64), mode="same")
+    return np.asarray(sums, np.float64)
+
+
+def _seen(good: npt.NDArray[np.bool_], psf: Array, least: float) -> npt.NDArray[np.bool_]:
+    """Where good pixels have more than a part of the PSF's weight."""
+    squared = np.square(psf, dtype=np.float64)
+    seen: npt.NDArray[np.bool_] = correlate(good, squared) > least * squared.sum()
+    return seen
+
+
+def point_source_sums(
+    image: Array, weights: npt.NDArray[Any], psf: Array, *, least_seen: float = _LEAST_SEEN
+) -> tuple[Array, Array]:
     """Sums from which a point source's best flux at each pixel follows.
 
     With ``d`` the data, ``w`` the inverse variance and ``p`` the PSF centred
@@ -36,37 +88,87 @@ def point_source_sums(image: Array, weights: Array, psf: Array) -> tuple[Array, 
 
     Parameters
     ----------
-    image, weights : `numpy.ndarray`, (y, x), float32
+    image, weights : `numpy.ndarray`, (y, x), float
         Pixels and inverse variances; weight 0 leaves a pixel out.
-    psf : `numpy.ndarray`, (h, w), float32
+    psf : `numpy.ndarray`, (h, w), float
         PSF image, odd sides.
+    least_seen : `float`, optional
+        Part of the PSF's ``sum(p^2)`` that must fall on good pixels, however
+        noisy they are.
 
     Returns
     -------
-    signal, norm : `numpy.ndarray`, (y, x), float32
-        The two sums; ``norm`` is 0 where the PSF sees hardly any good pixel.
+    signal, norm : `numpy.ndarray`, (y, x)
+        The two sums, of the image's type; both 0 where good pixels see less.
     """
-    # Scaled to weights of order one: float32 FFTs then have the same relative
-    # rounding whatever the flux unit.
-    good = weights > 0
-    if not good.any():
-        return np.zeros_like(image), np.zeros_like(image)
-    scale = np.float32(np.median(weights[good]))
-    scaled = weights / scale
-    reverse = psf[::-1, ::-1]
-    signal = fftconvolve(image * scaled, reverse, mode="same") * scale
-    norm = fftconvolve(scaled, reverse**2, mode="same")
-    # A pixel that sees under a tenth of its PSF's weight says nothing.
-    seen = norm > 0.1 * (psf**2).sum() * np.minimum(scaled, 1).max()
-    return (
-        np.where(seen, signal, 0).astype(np.float32),
-        np.where(seen, norm * scale, 0).astype(np.float32),
-    )
+    signal = correlate(np.multiply(image, weights, dtype=np.float64), psf)
+    norm = correlate(weights, np.square(psf, dtype=np.float64))
+    unseen = ~_seen(weights > 0, psf, least_seen) | ~(norm > 0)
+    signal[unseen] = 0
+    norm[unseen] = 0
+    return signal.astype(image.dtype), norm.astype(image.dtype)
+
+
+def psf_smoothed(
+    image: Array, variance: Array, good: npt.NDArray[np.bool_], psf: Array
+) -> tuple[Array, Array]:
+    """An image filtered with its PSF, and the same in units of its noise.
+
+    The stack's detection: not weighted by the inverse variance, for where a
+    source's own photons make the noise, weights would flatten the very peak
+    that is looked for.
+
+    Parameters
+    ----------
+    image, variance : `numpy.ndarray`, (y, x), float
+        Pixels and their variance.
+    good : `numpy.ndarray`, (y, x), bool
+        Pixels to use.
+    psf : `numpy.ndarray`, (h, w), float
+        PSF image of unit sum, odd sides.
+
+    Returns
+    -------
+    smooth, snr : `numpy.ndarray`, (y, x)
+        The filtered image, and its signal-to-noise ratio, of the image's
+        type; both 0 at pixels that are not good or see hardly any good one.
+    """
+    if good.any():
+        good = good & (variance < _DYNAMIC_RANGE * np.median(variance[good]))
+    seen = correlate(good, psf)
+    total = correlate(np.where(good, image, 0), psf)
+    noise = correlate(np.where(good, variance, 0), np.square(psf, dtype=np.float64))
+    usable = good & (seen > _LEAST_SEEN) & (noise > 0)
+    smooth = np.divide(total, seen, out=np.zeros_like(total), where=usable)
+    snr = np.divide(total, np.sqrt(np.where(usable, noise, 1)), out=np.zeros_like(total), where=usable)
+    return smooth.astype(image.dtype), snr.astype(image.dtype)
 
 
 def significance(signal: Array, norm: Array) -> Array:
     """Signal-to-noise ratio from the two sums, 0 where ``norm`` is 0."""
     return np.divide(signal, np.sqrt(norm), out=np.zeros_like(signal), where=norm > 0)
+
+
+def _around(
+    scene: Scene, y: Positions, x: Positions
+) -> Iterator[tuple[tuple[slice, slice], Array, npt.NDArray[np.float64]]]:
+    """For each place the pixels that a PSF there covers, their weights and the
+    PSFs; the weights are 0 where good pixels see too little of the PSF.
+    """
+    height, width = scene.psfs.shape[1:]
+    totals = np.square(scene.psfs, dtype=np.float64).sum(axis=(1, 2))
+    for row, column in nearest_pixel(np.stack([y, x], axis=1), scene.origin).tolist():
+        top, left = row - height // 2, column - width // 2
+        box = (slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0)))
+        weights = scene.weights(box=box)
+        psfs = scene.psfs[
+            :,
+            box[0].start - top : box[0].start - top + weights.shape[1],
+            box[1].start - left : box[1].start - left + weights.shape[2],
+        ].astype(np.float64)
+        seen = np.square(psfs).sum(axis=(1, 2), where=weights > 0)
+        weights[~(seen > _LEAST_SEEN * totals)] = 0
+        yield box, weights, psfs
 
 
 def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) -> Array:
@@ -77,7 +179,7 @@ def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) ->
 
     Parameters
     ----------
-    images : `numpy.ndarray`, (band, y, x), float32
+    images : `numpy.ndarray`, (band, y, x), float
         Pixels, such as a residual.
     scene : `Scene`
         Gives noise, bad pixels and PSFs.
@@ -87,21 +189,36 @@ def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) ->
     Returns
     -------
     snr : `numpy.ndarray`, (n, band), float32
-        0 where the PSF sees no good pixel.
+        0 where good pixels see hardly anything of the PSF.
     """
     snr = np.zeros((len(y), len(scene.bands)), np.float32)
-    pixels = nearest_pixel(np.stack([y, x], axis=1), scene.origin)
-    height, width = scene.psfs.shape[1:]
-    for place, (row, column) in enumerate(pixels.tolist()):
-        top, left = row - height // 2, column - width // 2
-        box = (slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0)))
-        weights = scene.weights(box=box)
-        psfs = scene.psfs[
-            :,
-            box[0].start - top : box[0].start - top + weights.shape[1],
-            box[1].start - left : box[1].start - left + weights.shape[2],
-        ]
+    for place, (box, weights, psfs) in enumerate(_around(scene, y, x)):
         signal = (weights * psfs * images[:, *box]).sum(axis=(1, 2))
         norm = (weights * psfs**2).sum(axis=(1, 2))
         snr[place] = significance(signal, norm)
     return snr
+
+
+def point_source_information(scene: Scene, y: Positions, x: Positions) -> npt.NDArray[np.float64]:
+    """Inverse variance of a point source's flux at given places.
+
+    The signal-to-noise ratio that an isolated source of flux f is expected to
+    have is f times the root of this.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        Gives noise, bad pixels and PSFs.
+    y, x : `numpy.ndarray`, (n,)
+        Patch coordinates.
+
+    Returns
+    -------
+    information : `numpy.ndarray`, (n, band), float64
+        ``sum(w p^2)`` over the pixels around, in inverse squared image units;
+        0 where good pixels see hardly anything of the PSF.
+    """
+    information = np.zeros((len(y), len(scene.bands)))
+    for place, (_, weights, psfs) in enumerate(_around(scene, y, x)):
+        information[place] = (weights * psfs**2).sum(axis=(1, 2))
+    return information

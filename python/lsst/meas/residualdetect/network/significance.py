@@ -20,9 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-from scipy.signal import oaconvolve
 
+from ..noise import point_source_sums, significance
 from ..scene import Array
 
 __all__ = ["PSF_SIDE", "matched_psfs", "psf_significance"]
@@ -69,10 +68,6 @@ def matched_psfs(psfs: Array, bands: Sequence[str], canonical: Sequence[str]) ->
     return matched
 
 
-def _correlate(image: Array, kernel: Array) -> npt.NDArray[np.float64]:
-    return np.asarray(oaconvolve(image, kernel[::-1, ::-1], mode="same"))
-
-
 def psf_significance(residual: Array, psfs: Array) -> Array:
     """Signal-to-noise ratio of a point source at each pixel of a residual.
 
@@ -94,14 +89,9 @@ def psf_significance(residual: Array, psfs: Array) -> Array:
     significance : `numpy.ndarray`, (band, y, x), float32
         S; 0 where a twentieth of the PSF's weight, or less, is on good pixels.
     """
-    significance = np.zeros(residual.shape, np.float32)
-    for plane, pixels, psf in zip(significance, residual, psfs, strict=True):
+    found = np.zeros(residual.shape, np.float32)
+    for plane, pixels, psf in zip(found, residual, psfs, strict=True):
         good = pixels != 0
-        if not psf.any() or not good.any():
-            continue
-        weight = _correlate(good.astype(np.float32), psf**2)
-        total = np.square(psf, dtype=np.float64).sum()
-        seen = weight > _LEAST_WEIGHT * total
-        signal = _correlate(pixels.astype(np.float32, copy=False), psf)
-        plane[seen] = signal[seen] / np.sqrt(weight[seen])
-    return significance
+        if psf.any() and good.any():
+            plane[:] = significance(*point_source_sums(pixels, good, psf, least_seen=_LEAST_WEIGHT))
+    return found
