@@ -14,14 +14,15 @@
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
 
-"""What a reader had to assume, and what it doubts."""
+"""What a reader read, had to assume, and doubts."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ..scene import SceneError
+from ...scene import SceneError
 
 __all__ = ["Remarks"]
 
@@ -40,11 +41,14 @@ class Remarks:
         What was assumed, estimated or left out.
     doubts : `list` [`str`]
         What is likely wrong.
+    files : `list` [`str`]
+        What was read.
     """
 
     strict: bool = False
     notes: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         """Say what was assumed."""
@@ -63,3 +67,8 @@ class Remarks:
             raise SceneError(text)
         self.doubts.append(text)
         _LOG.warning("%s", text)
+
+    def reads(self, path: Path) -> None:
+        """Note that a file is read."""
+        if str(path) not in self.files:
+            self.files.append(str(path))

@@ -23,7 +23,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from ..scene import SceneError
+from ...scene import SceneError
 from .fits_noise import blank_scatter
 from .remarks import Remarks
 

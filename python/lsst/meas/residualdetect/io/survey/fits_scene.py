@@ -28,17 +28,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
-from ..scene_model import pad_centered
-from .band_files import BandFiles, Reading
+from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
+from ...scene_model import pad_centered
+from ..fits_common import FitsError
+from ..scene_file import SceneFile
 from .band_names import canonical_bands
-from .fits_band import Given, read_image, read_mask, read_psf_image, read_variance
-from .fits_common import FitsError
+from .fits_band import BandFiles, Given, read_image, read_mask, read_psf_image, read_variance
 from .fits_planes import FitsPath, find_plane, open_fits
 from .fits_psf import PsfWidth
 from .known_table import read_footprints, read_known
 from .remarks import Remarks
-from .scene_file import SceneFile
 from .sky_wcs import SkyWcs, check_agreement
 
 __all__ = ["FitsScene", "band_of_file", "read_fits_scene"]
@@ -122,7 +121,11 @@ def _bands(images: Mapping[str, Any], band_map: Mapping[str, str] | None) -> lis
     names = {given: [name.strip() for name in given.split(",")] for given in images}
     canonical = iter(canonical_bands([name for several in names.values() for name in several], band_map))
     return [
-        BandFiles(next(canonical), FitsPath.parse(images[given]), plane if len(several) > 1 else None)
+        BandFiles(
+            next(canonical),
+            FitsPath.parse(images[given]),
+            (plane, len(several)) if len(several) > 1 else None,
+        )
         for given, several in names.items()
         for plane in range(len(several))
     ]
@@ -140,7 +143,7 @@ def _by_band(
                 raise SceneError(f"{what} is given for band {name!r}, but no image of it")
             if name in found:
                 raise SceneError(f"{what} of band {name!r} is given twice")
-            found[name] = (value, plane if len(names) > 1 else None)
+            found[name] = (value, (plane, len(names)) if len(names) > 1 else None)
     return found
 
 
@@ -184,7 +187,7 @@ def read_fits_scene(
     ----------
     images : `~collections.abc.Mapping` [`str`, path-like]
         File of each band, by any name of the band that
-        `~lsst.meas.residualdetect.io.band_names.canonical_band` knows. An
+        `~lsst.meas.residualdetect.io.survey.band_names.canonical_band` knows. An
         extension is named as ``file.fits[SCI]`` or ``file.fits[1]``; a cube
         has several bands as ``g,r,i``. All share a pixel grid.
     psfs : `~collections.abc.Mapping`, optional
@@ -226,7 +229,6 @@ def read_fits_scene(
         the images are not on one grid.
     """
     remarks = Remarks(strict)
-    reading = Reading(remarks)
     bands = _bands(images, band_map)
     noise_of = _by_band(noise, bands, band_map, "noise")
     masks_of = _by_band(masks, bands, band_map, "a mask")
@@ -235,7 +237,7 @@ def read_fits_scene(
     units, kernels = [], []
     scale = pixel_scale_arcsec
     for index, band in enumerate(bands):
-        image = read_image(reading, band)
+        image = read_image(remarks, band)
         if index == 0:
             shape = image.pixels.shape
             pixels, variance = (np.empty((len(bands), *shape), np.float32) for _ in range(2))
@@ -259,14 +261,14 @@ def read_fits_scene(
             remarks.doubt(f"{band}: nothing tells the pixel scale; taken to be {scale} arcsec")
         pixels[index] = image.pixels
         variance[index] = read_variance(
-            reading, band, noise_of.get(band.name), image.pixels, image.scale.factor
+            remarks, band, noise_of.get(band.name), image.pixels, image.scale.factor
         )
-        planes.add(index, read_mask(reading, band, masks_of.get(band.name), mask_planes, shape), str(band))
+        planes.add(index, read_mask(remarks, band, masks_of.get(band.name), mask_planes, shape), str(band))
         units.append(image.scale.unit)
         bad = planes.mask[index] & sum(1 << planes.names[plane] for plane in DEFAULT_BAD_PLANES) != 0
         bad |= ~np.isfinite(pixels[index]) | ~np.isfinite(variance[index])
         given = psfs_of.get(band.name)
-        kernels.append(read_psf_image(reading, band, given[0] if given else None, image, bad, scale))
+        kernels.append(read_psf_image(remarks, band, given[0] if given else None, image, bad, scale))
     check_agreement(wcses, shape, remarks)
     wcs = next(iter(wcses.values()), None)
     if len(set(units)) > 1:
@@ -289,9 +291,12 @@ def read_fits_scene(
     )
     known = ids = labels = None
     if peaks is not None:
-        known, ids = read_known(reading.opened(FitsPath(Path(peaks))).path, scene.shape, wcs, remarks)
+        remarks.reads(Path(peaks))
+        known, ids = read_known(Path(peaks), scene.shape, wcs, remarks)
     if footprints is not None:
-        labels = read_footprints(reading.opened(FitsPath.parse(footprints)), scene.images, known)
+        path = FitsPath.parse(footprints)
+        remarks.reads(path.path)
+        labels = read_footprints(path, scene.images, known)
     return FitsScene(
         scene,
         peaks=known,
@@ -299,7 +304,7 @@ def read_fits_scene(
         wcs=wcs,
         flux_units=tuple(units),
         peak_ids=ids,
-        files=tuple(reading.files),
+        files=tuple(remarks.files),
         notes=tuple(remarks.notes),
         doubts=tuple(remarks.doubts),
     )

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.stats import sigma_clip
 
-from .fits_common import FitsError
+from ..fits_common import FitsError
 from .fits_planes import NOISE_KINDS
 from .remarks import Remarks
 

@@ -34,9 +34,20 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from .fits_common import FitsError
+from ..fits_common import FitsError
+from .remarks import Remarks
 
-__all__ = ["NOISE_KINDS", "FitsPath", "find_plane", "open_fits", "pixels_of", "role_of"]
+__all__ = [
+    "NOISE_KINDS",
+    "FitsPath",
+    "companion",
+    "find_plane",
+    "merged_header",
+    "open_fits",
+    "pixels_of",
+    "read_plane",
+    "role_of",
+]
 
 # In the order in which one is preferred where a file has several: a weight
 # may be relative.
@@ -210,7 +221,7 @@ def find_plane(hdus: fits.HDUList, path: FitsPath, roles: tuple[str, ...]) -> tu
     return (found[0], None) if found else None
 
 
-def pixels_of(hdu: Any, path: FitsPath, plane: int | None = None) -> npt.NDArray[Any]:
+def pixels_of(hdu: Any, path: FitsPath, plane: tuple[int, int] | None = None) -> npt.NDArray[Any]:
     """The pixels of an extension, or of a plane of a cube.
 
     Parameters
@@ -219,8 +230,8 @@ def pixels_of(hdu: Any, path: FitsPath, plane: int | None = None) -> npt.NDArray
         An extension with pixels.
     path : `FitsPath`
         Its file, for messages.
-    plane : `int`, optional
-        Which plane, if it is a cube.
+    plane : `tuple` [`int`, `int`], optional
+        Which plane, and how many there must be, if it is a cube.
 
     Returns
     -------
@@ -235,13 +246,53 @@ def pixels_of(hdu: Any, path: FitsPath, plane: int | None = None) -> npt.NDArray
     shape = tuple(hdu.shape)
     while len(shape) > 2 and shape[0] == 1:  # radio images have axes for frequency and polarisation
         shape = shape[1:]
-    if len(shape) == 3 and plane is None:
+    if plane is None and len(shape) == 3:
         raise FitsError(
             f"{path}: a cube of {shape[0]} planes; say which bands they are (g,r,i={path.path.name})"
         )
-    if len(shape) > 3 or (len(shape) == 3 and plane is not None and plane >= shape[0]):
-        raise FitsError(f"{path}: pixels of shape {tuple(hdu.shape)} have no plane {plane}")
+    if len(shape) > 3 or (plane is not None and (len(shape) < 3 or plane[1] != shape[0])):
+        planes = f"; {plane[1]} bands are given" if plane else ""
+        raise FitsError(f"{path}: pixels of shape {shape} are no image of each band{planes}")
     data: npt.NDArray[Any] = np.asarray(hdu.data).reshape(shape)
     if data.dtype.kind not in "fiub":
         raise FitsError(f"{path}: pixels of type {data.dtype}; expected numbers")
-    return data[plane] if len(shape) == 3 and plane is not None else data
+    return data if plane is None else data[plane[0]]
+
+
+def merged_header(hdus: Any, hdu: Any) -> Any:
+    """Cards of an extension, and of the primary header where it has none."""
+    header = hdus[0].header.copy(strip=True)
+    if hdu is not hdus[0]:
+        header.update(hdu.header)
+    return header
+
+
+def companion(hdus: Any, path: FitsPath, roles: tuple[str, ...]) -> str | None:
+    """Number of the extension of an image's file that plays a role."""
+    try:
+        found = find_plane(hdus, path, roles)
+    except FitsError:
+        return None  # several without a name, which are not what is looked for
+    if found is None or found[1] not in roles:
+        return None
+    return str(next(number for number, hdu in enumerate(hdus) if hdu is found[0]))
+
+
+def read_plane(
+    remarks: Remarks,
+    path: FitsPath,
+    roles: tuple[str, ...],
+    plane: tuple[int, int] | None,
+    shape: tuple[int, int],
+) -> tuple[npt.NDArray[Any], str | None, Any]:
+    """Pixels, role and cards of what belongs to an image."""
+    remarks.reads(path.path)
+    with open_fits(path) as hdus:
+        found = find_plane(hdus, path, (*roles, "image"))
+        if found is None:
+            raise FitsError(f"{path}: holds no image")
+        hdu, role = found
+        pixels = np.array(pixels_of(hdu, path, plane if len(hdu.shape) > 2 else None))
+        if pixels.shape != shape:
+            raise FitsError(f"{path}: has {pixels.shape} pixels; the image has {shape}")
+        return pixels, role, hdu.header.copy()

@@ -19,17 +19,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from scipy.ndimage import fourier_shift
 
-from ..scene import SceneError
-from .fits_common import FitsError
+from ...scene import SceneError
+from ..fits_common import FitsError
 from .fits_planes import FitsPath, find_plane, open_fits
 from .known_table import positions_of
-from .psfex import is_psfex, psfex_image
 from .remarks import Remarks
 from .sky_wcs import SkyWcs
 
@@ -39,6 +39,10 @@ Image = npt.NDArray[np.float64]
 
 # A stack whose PSFs differ by more in width is said to vary: one PSF is used.
 _MAX_WIDTH_CHANGE = 0.05
+
+# Of PSFEx.
+_LANCZOS_ORDER = 4
+_PIXEL_NAMES = (("X_IMAGE", "Y_IMAGE"), ("XWIN_IMAGE", "YWIN_IMAGE"), ("XPSF_IMAGE", "YPSF_IMAGE"))
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,82 @@ def centred_psf(image: npt.NDArray[np.floating], remarks: Remarks, what: str) ->
         # Of the bright part: the sum over noisy wings has no centroid.
         core = np.where(psf > 0.1 * psf.max(), psf, 0)
         place = float((core.sum(axis=1 - axis) * np.arange(side)).sum() / core.sum())
-        between = abs(place - (side - 1) / 2) < abs(place - side / 2)
-        if between:
+        steps = round(2 * (place - (side - 1) / 2))
+        if steps == 0:
             shift = [0.0, 0.0]
             shift[axis] = 0.5
             psf = np.fft.ifftn(fourier_shift(np.fft.fftn(psf), shift)).real
             remarks.note(f"{what}: the PSF is centred between pixels; it is shifted by half a pixel")
-        psf = np.delete(psf, 0, axis=axis)
+        psf = np.delete(psf, 0 if steps >= 0 else -1, axis=axis)
     return psf
+
+
+def _is_psfex(hdu: Any) -> bool:
+    """Whether an extension is a PSF model of PSFEx."""
+    return "POLNAXIS" in hdu.header and "PSFAXIS1" in hdu.header
+
+
+def _lanczos(offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    kernel = np.sinc(offset) * np.sinc(offset / _LANCZOS_ORDER)
+    return np.where(np.abs(offset) < _LANCZOS_ORDER, kernel, 0)
+
+
+def _psfex_image(hdu: Any, y: float, x: float, what: str) -> npt.NDArray[np.float64]:
+    """The PSF at a place of a model of PSFEx (Bertin 2011, ASPC 442, 435),
+    sampled at the image's pixels.
+
+    The components are summed with the powers of the place as weights, x
+    before y, up to a total degree, and interpolated by Lanczos's kernel, as
+    SExtractor and GalSim do. They hold the pixel's own response.
+
+    Parameters
+    ----------
+    hdu : `astropy.io.fits.BinTableHDU`
+        The table of a ``.psf`` file.
+    y, x : `float`
+        Pixel from 0; the file counts from 1.
+    what : `str`
+        The file, for messages.
+
+    Returns
+    -------
+    psf : `numpy.ndarray`, (h, w), float64
+        Odd sides, centred, unit sum.
+
+    Raises
+    ------
+    FitsError
+        Raised if the PSF depends on something else than the place in the
+        image, or the table is not as its cards say.
+    """
+    header = hdu.header
+    components = np.asarray(hdu.data["PSF_MASK"][0], np.float64)
+    components = components.reshape(-1, *components.shape[-2:])
+    weights = np.ones(1)
+    if header["POLNAXIS"]:
+        names = tuple(str(header.get(f"POLNAME{axis + 1}", "")).strip() for axis in range(header["POLNAXIS"]))
+        if names not in _PIXEL_NAMES or header.get("POLNGRP", 1) != 1:
+            raise FitsError(f"{what}: this PSF depends on {', '.join(names)}; expected X_IMAGE, Y_IMAGE")
+        degree = int(header["POLDEG1"])
+        column, row = (
+            (place + 1 - float(header[f"POLZERO{axis}"])) / float(header[f"POLSCAL{axis}"])
+            for axis, place in ((1, x), (2, y))
+        )
+        weights = np.array([column**p * row**q for q in range(degree + 1) for p in range(degree + 1 - q)])
+    if len(weights) != len(components):
+        raise FitsError(f"{what}: a PSF of {len(components)} components; its cards say {len(weights)}")
+    model = np.tensordot(weights, components, 1)
+
+    # In its own pixels, counted from its centre, the image's are a step of
+    # 1 / PSF_SAMP apart.
+    step = 1 / float(header.get("PSF_SAMP", 1))
+    kernels = []
+    for size in model.shape:
+        half = int((size // 2) / step)
+        wanted = step * np.arange(-half, half + 1)
+        kernels.append(_lanczos(wanted[:, None] - (np.arange(size) - size // 2)[None, :]))
+    psf = kernels[0] @ model @ kernels[1].T
+    return psf / psf.sum()
 
 
 def _of_stack(
@@ -193,8 +265,8 @@ def read_psf(
     """
     with open_fits(path) as hdus:
         for hdu in hdus:
-            if is_psfex(hdu):
-                return psfex_image(hdu, *place, str(path))
+            if _is_psfex(hdu):
+                return _psfex_image(hdu, *place, str(path))
         if path.extension is None and any(hdu.is_image and len(hdu.shape) == 3 for hdu in hdus):
             return centred_psf(_of_stack(hdus, path, place, wcs, remarks), remarks, str(path))
         found = find_plane(hdus, path, ("psf", "image"))

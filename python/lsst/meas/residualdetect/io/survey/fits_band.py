@@ -27,21 +27,52 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scene import Array
-from .band_files import BandFiles, Reading, companion, merged_header, read_plane, sibling
-from .fits_common import FitsError
+from ...scene import Array
+from ..fits_common import FitsError
 from .fits_mask import mask_planes_of, planes_of_pixels
 from .fits_noise import blank_scatter, noise_kind, to_variance
-from .fits_planes import NOISE_KINDS, FitsPath, find_plane, open_fits, pixels_of
+from .fits_planes import (
+    NOISE_KINDS,
+    FitsPath,
+    companion,
+    find_plane,
+    merged_header,
+    open_fits,
+    pixels_of,
+    read_plane,
+)
 from .fits_psf import PsfWidth, centred_psf, read_psf
+from .remarks import Remarks
 from .sky_wcs import SkyWcs, read_wcs
 from .star_psf import measure_psf
 from .units import FluxScale, flux_scale
 
-__all__ = ["Given", "ImageOfBand", "read_image", "read_mask", "read_psf_image", "read_variance"]
+__all__ = ["BandFiles", "Given", "ImageOfBand", "read_image", "read_mask", "read_psf_image", "read_variance"]
 
 # What a user gives for a band, and which plane of it if it is a cube.
-Given = tuple[Any, int | None] | None
+Given = tuple[Any, tuple[int, int] | None] | None
+
+
+@dataclass(frozen=True)
+class BandFiles:
+    """Where the pixels of a band are.
+
+    Parameters
+    ----------
+    name : `str`
+        Canonical name.
+    image : `FitsPath`
+        File, and maybe extension.
+    plane : `tuple` [`int`, `int`], optional
+        Which plane of how many, of a cube.
+    """
+
+    name: str
+    image: FitsPath
+    plane: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.image} (band {self.name})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +97,18 @@ class ImageOfBand:
     pixel_scale_arcsec: float | None
 
 
-def read_image(reading: Reading, band: BandFiles) -> ImageOfBand:
+def _sibling(image: FitsPath, what: str) -> FitsPath | None:
+    """A file of a Legacy Surveys' brick beside its image."""
+    match = re.fullmatch(r"(.+-)image-([a-z])(\.fits(?:\.fz|\.gz)?)", image.path.name)
+    if match is None or image.extension is not None:
+        return None
+    for name in (f"{match[1]}{what}-{match[2]}{match[3]}", f"{match[1]}{what}{match[3]}"):
+        if (image.path.parent / name).is_file():
+            return FitsPath(image.path.parent / name)
+    return None
+
+
+def read_image(remarks: Remarks, band: BandFiles) -> ImageOfBand:
     """The image of a band, in nanojansky where the file says how.
 
     Raises
@@ -74,7 +116,8 @@ def read_image(reading: Reading, band: BandFiles) -> ImageOfBand:
     FitsError
         Raised if the file has no image.
     """
-    with open_fits(reading.opened(band.image)) as hdus:
+    remarks.reads(band.image.path)
+    with open_fits(band.image) as hdus:
         found = find_plane(hdus, band.image, ("image",))
         if found is None:
             raise FitsError(f"{band.image}: holds no image")
@@ -82,8 +125,8 @@ def read_image(reading: Reading, band: BandFiles) -> ImageOfBand:
         if band.image.extension is None and role in (*NOISE_KINDS, "mask", "psf"):
             raise FitsError(f"{band.image}: holds a {role}, but no image")
         header = merged_header(hdus, hdu)
-        wcs, scale = read_wcs(header, reading.remarks, str(band.image))
-        fluxes = flux_scale(header, reading.remarks, str(band), scale**2 if scale else None)
+        wcs, scale = read_wcs(header, remarks, str(band.image))
+        fluxes = flux_scale(header, remarks, str(band), scale**2 if scale else None)
         pixels = pixels_of(hdu, band.image, band.plane)
         with np.errstate(over="ignore", invalid="ignore"):
             pixels = (pixels * np.float64(fluxes.factor)).astype(np.float32)
@@ -96,7 +139,7 @@ def read_image(reading: Reading, band: BandFiles) -> ImageOfBand:
 
 
 def read_variance(
-    reading: Reading,
+    remarks: Remarks,
     band: BandFiles,
     given: Given,
     image: Array,
@@ -106,8 +149,8 @@ def read_variance(
 
     Parameters
     ----------
-    reading : `Reading`
-        Is told what is read.
+    remarks : `Remarks`
+        Is told what is read and assumed.
     band : `BandFiles`
         Which band.
     given : `tuple` or `None`
@@ -136,10 +179,10 @@ def read_variance(
         if constant is not None:
             if kind is None:
                 raise FitsError(f"{what}: the noise {text} is of unknown kind; say which, as {text}:rms")
-            return to_variance(constant, kind, image, factor, reading.remarks, what)
+            return to_variance(constant, kind, image, factor, remarks, what)
         path, roles = FitsPath.parse(text), (kind, *NOISE_KINDS) if kind else NOISE_KINDS
     else:
-        beside = sibling(band.image, "invvar")
+        beside = _sibling(band.image, "invvar")
         roles, plane, own = NOISE_KINDS, band.plane, None
         if beside is None:
             with open_fits(band.image) as hdus:
@@ -148,21 +191,21 @@ def read_variance(
             sigma = blank_scatter(image)
             if not sigma > 0:
                 raise FitsError(f"{what}: no noise is given, and the pixels have no scatter to take it from")
-            reading.remarks.note(
+            remarks.note(
                 f"{what}: no noise is given; {sigma:.4g} a pixel from the scatter of blank pixels, "
                 "without the noise of the sources' own light"
             )
             return np.full(image.shape, sigma**2, np.float32)
         path, kind = beside or FitsPath(band.image.path, own), "invvar" if beside else None
-    pixels, role, _ = read_plane(reading, path, roles, plane, image.shape)
+    pixels, role, _ = read_plane(remarks, path, roles, plane, image.shape)
     kind = kind or (role if role in NOISE_KINDS else None)
     if kind is None:
         raise FitsError(f"{path}: nothing says what kind of noise this is; say it as {path}:rms")
-    return to_variance(pixels, kind, image, factor, reading.remarks, str(path))
+    return to_variance(pixels, kind, image, factor, remarks, str(path))
 
 
 def read_mask(
-    reading: Reading,
+    remarks: Remarks,
     band: BandFiles,
     given: Given,
     names: Mapping[str, int] | None,
@@ -172,8 +215,8 @@ def read_mask(
 
     Parameters
     ----------
-    reading : `Reading`
-        Is told what is read.
+    remarks : `Remarks`
+        Is told what is read and assumed.
     band : `BandFiles`
         Which band.
     given : `tuple` or `None`
@@ -192,7 +235,7 @@ def read_mask(
         path, plane = FitsPath.parse(given[0]), given[1] if given[1] is not None else band.plane
     else:
         plane = band.plane
-        beside = sibling(band.image, "maskbits")
+        beside = _sibling(band.image, "maskbits")
         path = beside or FitsPath(band.image.path)
         if beside is None:
             with open_fits(path) as hdus:
@@ -200,12 +243,12 @@ def read_mask(
             if extension is None:
                 return {}
             path = FitsPath(path.path, extension)
-    pixels, _, header = read_plane(reading, path, ("mask",), plane, shape)
-    return planes_of_pixels(pixels, mask_planes_of(header, band.name, names), reading.remarks, str(path))
+    pixels, _, header = read_plane(remarks, path, ("mask",), plane, shape)
+    return planes_of_pixels(pixels, mask_planes_of(header, band.name, names), remarks, str(path))
 
 
 def read_psf_image(
-    reading: Reading,
+    remarks: Remarks,
     band: BandFiles,
     given: Any,
     image: ImageOfBand,
@@ -216,8 +259,8 @@ def read_psf_image(
 
     Parameters
     ----------
-    reading : `Reading`
-        Is told what is read.
+    remarks : `Remarks`
+        Is told what is read and assumed.
     band : `BandFiles`
         Which band.
     given : path-like, `PsfWidth`, `numpy.ndarray` or `None`
@@ -236,19 +279,20 @@ def read_psf_image(
     """
     place = ((image.pixels.shape[0] - 1) / 2, (image.pixels.shape[1] - 1) / 2)
     if isinstance(given, np.ndarray):
-        return centred_psf(given, reading.remarks, f"PSF of band {band.name}")
+        return centred_psf(given, remarks, f"PSF of band {band.name}")
     if given is not None and not isinstance(given, PsfWidth):
         path = FitsPath.parse(given)
-        return read_psf(reading.opened(path), place, reading.remarks, wcs=image.wcs)
+        remarks.reads(path.path)
+        return read_psf(path, place, remarks, wcs=image.wcs)
     if given is None:
         with open_fits(band.image) as hdus:
             own = companion(hdus, band.image, ("psf",))
         if own is not None:
-            return read_psf(FitsPath(band.image.path, own), place, reading.remarks, wcs=image.wcs)
-        widths = sibling(band.image, "psfsize")
+            return read_psf(FitsPath(band.image.path, own), place, remarks, wcs=image.wcs)
+        widths = _sibling(band.image, "psfsize")
         if widths is None:
-            return measure_psf(image.pixels, bad, reading.remarks, str(band))
-        pixels = read_plane(reading, widths, ("image",), None, image.pixels.shape)[0]
+            return measure_psf(image.pixels, bad, remarks, str(band))
+        pixels = read_plane(remarks, widths, ("image",), None, image.pixels.shape)[0]
         given = PsfWidth(float(np.median(pixels[pixels > 0])), 2.5)
-        reading.remarks.note(f"{band}: a Moffat PSF of {given.fwhm_arcsec:.3g} arcsec from {widths}")
+        remarks.note(f"{band}: a Moffat PSF of {given.fwhm_arcsec:.3g} arcsec from {widths}")
     return given.image(pixel_scale_arcsec)

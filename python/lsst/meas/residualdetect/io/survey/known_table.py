@@ -28,8 +28,8 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from ..scene import Array, Positions
-from .fits_common import FitsError
+from ...scene import Array, Positions
+from ..fits_common import FitsError
 from .fits_planes import FitsPath, find_plane, open_fits, pixels_of
 from .remarks import Remarks
 from .sky_wcs import SkyWcs
