@@ -86,7 +86,7 @@ def tiles(
     """
     from ..threads import usable_cores
     from ..training.host_tiles import HostTileOptions, generate_host_tiles
-    from ..training.hosts import read_split
+    from ..truth.blends import read_split
     from .training_options import config_path
 
     names = read_split(config_path(split))[part]

@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from ..scene import Array, Scene
 
-__all__ = ["make_worse", "mask_pixels", "with_wrong_psfs"]
+__all__ = ["mask_pixels", "with_wrong_psfs"]
 
 
 def mask_pixels(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -99,46 +99,3 @@ def with_wrong_psfs(
     matrix = np.array([[1 + g1, -g2], [-g2, 1 - g1]]) / (1 + size_error)
     offset = np.array(offset_pix)
     return replace(scene, psfs=np.stack([_distorted(psf, matrix, offset) for psf in scene.psfs]))
-
-
-def make_worse(scene: Scene, blur_pix: float, variance_factor: float, rng: np.random.Generator) -> Scene:
-    """The same sky in worse seeing and less deep.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        Coadds.
-    blur_pix : `float`
-        Standard deviation of the Gaussian that the images are convolved
-        with, in pixels; 0 leaves them as sharp as they are.
-    variance_factor : `float`
-        Variance wanted, over the present one; at least 1. White noise is
-        added, more after a convolution, which takes noise away.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    scene : `Scene`
-        The worse one.
-    """
-    if not variance_factor >= 1 or blur_pix < 0:
-        raise ValueError(
-            f"variance factor is {variance_factor} and blur {blur_pix} pixels; expected 1 and 0 at least"
-        )
-    images, psfs, left = scene.images, scene.psfs, 1.0
-    if blur_pix:
-        images = np.stack([ndimage.gaussian_filter(image, blur_pix, mode="nearest") for image in images])
-        psfs = np.stack([ndimage.gaussian_filter(psf, blur_pix, mode="constant") for psf in psfs])
-        unit = np.zeros((int(8 * blur_pix) * 2 + 3,) * 2)
-        unit[len(unit) // 2, len(unit) // 2] = 1
-        left = float(np.square(ndimage.gaussian_filter(unit, blur_pix)).sum())
-    usable = np.isfinite(scene.variance)
-    variance = np.where(usable, scene.variance, 0)
-    noise = np.sqrt(variance * (variance_factor - left)) * rng.standard_normal(images.shape)
-    return replace(
-        scene,
-        images=(images + noise).astype(np.float32),
-        variance=scene.variance * np.float32(variance_factor),
-        psfs=psfs,
-    )

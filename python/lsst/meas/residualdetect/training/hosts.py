@@ -20,20 +20,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from ..deblend import DeblendOptions, deblend_scenes
-from ..detection import detect, detections_at
-from ..detections import Detections
 from ..io.scene_file import read_scene_file
 from ..scene import Scene
 from ..scene_model import SourceModel
+from ..truth.blends import told_of
 
-__all__ = ["Host", "read_hosts", "read_split", "told_of"]
+__all__ = ["Host", "read_hosts"]
 
 # In training the model may go farther out than in use: it is the truth here.
 _TRUTH_OPTIONS = DeblendOptions(background_threshold=0.5)
@@ -60,79 +57,6 @@ class Host:
     peaks: npt.NDArray[np.float64]
     footprint: npt.NDArray[np.bool_]
     sources: tuple[tuple[SourceModel, ...], ...]
-
-
-def read_split(path: Path) -> dict[str, tuple[str, ...]]:
-    """Which blends a network may be trained on, and which judge it.
-
-    Parameters
-    ----------
-    path : `pathlib.Path`
-        YAML file with the lists ``training`` and ``validation`` of names of
-        scene files.
-
-    Returns
-    -------
-    split : `dict` [`str`, `tuple` [`str`, ...]]
-        The two lists.
-
-    Raises
-    ------
-    ValueError
-        Raised with the file's name if it has not just these two, or a name
-        is in both.
-    """
-    content: Any = yaml.safe_load(path.read_text())
-    if not isinstance(content, dict) or set(content) != {"training", "validation"}:
-        raise ValueError(f"{path} does not have just the lists training and validation")
-    split = {part: tuple(map(str, names)) for part, names in content.items()}
-    both = set(split["training"]) & set(split["validation"])
-    if both:
-        raise ValueError(f"{path} has {', '.join(sorted(both))} in both lists")
-    return split
-
-
-def told_of(
-    scene: Scene,
-    peaks: npt.NDArray[np.float64],
-    footprint: npt.NDArray[np.bool_],
-    *,
-    surroundings: bool,
-) -> tuple[Scene, Detections]:
-    """What a deblender is told of a blend.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        Pixels.
-    peaks : `numpy.ndarray`, (n, 2)
-        Positions (y, x).
-    footprint : `numpy.ndarray`, (y, x), bool
-        Pixels of the blend.
-    surroundings : `bool`
-        Whether the other pixels are used as well, with the sources that
-        ordinary detection sees there; otherwise they are masked.
-
-    Returns
-    -------
-    scene : `Scene`
-        The scene, masked or not.
-    detections : `Detections`
-        Parents. The given peaks come first, in their order; footprints that
-        are left without a peak are none.
-    """
-    labels = footprint.astype(np.int32)
-    if not surroundings:
-        outside = np.broadcast_to(~footprint, scene.images.shape)
-        scene = scene.with_bad(scene.bad() | outside)
-    else:
-        others = detect(scene)
-        labels = np.where(
-            footprint, 1, np.where(others.labels(scene.shape) > 0, 1 + others.labels(scene.shape), 0)
-        )
-        beyond = [(p.y, p.x) for p in others.peaks if not footprint[round(p.y), round(p.x)]]
-        peaks = np.concatenate([peaks, np.array(beyond).reshape(-1, 2)])
-    return scene, detections_at(scene, peaks, labels)
 
 
 def read_hosts(folder: Path, names: Sequence[str], pixel_scale_arcsec: float) -> list[Host]:

@@ -29,9 +29,11 @@ from ..detections import Detections
 from ..scene import Array, Scene
 from ..scene_model import SourceModel, difference_kernels, gaussian_psf, render
 from ..simulation.rendering import Stamp
+from ..truth.blends import told_of
+from ..truth.worse import make_worse
 from .added_light import draw_light
-from .degrade import make_worse, with_wrong_psfs
-from .hosts import Host, told_of
+from .degrade import with_wrong_psfs
+from .hosts import Host
 
 __all__ = ["Lesson", "LessonOptions", "draw_lesson"]
 
