@@ -44,6 +44,8 @@ from lsst.pipe.tasks.mergeDetections import MergeDetectionsTask
 from lsst.skymap import DiscreteSkyMap
 
 from lsst.meas.residualdetect import Scene
+from lsst.meas.residualdetect.butler.images.afw import AfwImages
+from lsst.meas.residualdetect.butler.images.stack import stack_bands
 
 SKYMAP = "made"
 RUN = "inputs"
@@ -102,6 +104,13 @@ class Merged:
     catalogue: afw_table.SourceCatalog
     schema: afw_table.SourceCatalog
     peak_schema: afw_detection.PeakCatalog
+
+
+def read_exposures(exposures: Mapping[str, afw_image.ExposureF], catalogue: afw_table.SourceCatalog) -> Scene:
+    """The coadds of a patch, by band, as the tasks read them."""
+    images = AfwImages()
+    scenes = (images.read(exposure, band, catalogue=catalogue) for band, exposure in exposures.items())
+    return stack_bands(scenes, len(exposures))
 
 
 def select(

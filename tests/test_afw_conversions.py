@@ -39,15 +39,15 @@ import lsst.geom as geom
 from lsst.meas.algorithms import ImagePsf
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
-from afw_repository import detect, make_exposures, make_skymap
+from afw_repository import detect, make_exposures, make_skymap, read_exposures
 from lsst.meas.residualdetect.butler.catalogues.afw import (
     Schemas,
     peak_ids,
     read_catalogue,
     write_catalogue,
 )
-from lsst.meas.residualdetect.butler.images.afw import exposure_like, read_exposures
-from lsst.meas.residualdetect.butler.models.afw import read_models
+from lsst.meas.residualdetect.butler.images.afw import AfwImages
+from lsst.meas.residualdetect.butler.models.afw import AfwModels
 
 PSEUDO = ("merge_peak_sky", "sky_source")
 SCENE = make_scene(BLEND_SOURCES, rng=np.random.default_rng(5), shape=(100, 100))
@@ -80,7 +80,7 @@ def _same_peaks(old, new, schema):
 
 def test_pixels_psfs_and_places(sky):
     exposures, merged = sky
-    scene = read_exposures(exposures.values(), tuple(exposures), merged.catalogue)
+    scene = read_exposures(exposures, merged.catalogue)
     np.testing.assert_array_equal(scene.images, SCENE.images)
     np.testing.assert_array_equal(scene.variance, SCENE.variance)
     np.testing.assert_allclose(scene.psfs, SCENE.psfs, atol=1e-7)
@@ -96,7 +96,7 @@ def test_mask_planes_by_name(sky):
     exposures = {band: exposure.clone() for band, exposure in sky[0].items()}
     exposures["r"].mask.addMaskPlane("STREAK")
     exposures["r"].mask.array[4, 5] |= exposures["r"].mask.getPlaneBitMask(["STREAK", "SAT"])
-    scene = read_exposures(exposures.values(), tuple(exposures), sky[1].catalogue)
+    scene = read_exposures(exposures, sky[1].catalogue)
     for plane in ("STREAK", "SAT"):
         bad = scene.bad([plane])
         assert bad.sum() == 1 and bad[1, 4, 5]
@@ -106,7 +106,7 @@ def test_an_exposure_without_a_psf_is_named(sky):
     exposures = {band: exposure.clone() for band, exposure in sky[0].items()}
     exposures["i"].setPsf(None)
     with pytest.raises(SceneError, match="band 'i' has no PSF"):
-        read_exposures(exposures.values(), tuple(exposures), sky[1].catalogue)
+        read_exposures(exposures, sky[1].catalogue)
 
 
 class HoledPsf(ImagePsf):
@@ -142,26 +142,26 @@ def test_without_a_psf_at_the_centre_the_nearest_peak_s_is_taken(sky):
     nearest = min(places, key=lambda place: (place - centre).computeNorm())
     broken = {band: exposure.clone() for band, exposure in exposures.items()}
     broken["r"].setPsf(HoledPsf(centre, 1.0))
-    scene = read_exposures(broken.values(), tuple(broken), merged.catalogue)
+    scene = read_exposures(broken, merged.catalogue)
     expected = gaussian_psf(1.5 + nearest.x / 1000, (15, 15))
     middle = (scene.psfs.shape[1] - 15) // 2
     np.testing.assert_allclose(scene.psfs[1, middle:-middle, middle:-middle], expected, atol=1e-6)
     broken["r"].setPsf(HoledPsf(centre, 1e6))
     with pytest.raises(SceneError, match="band 'r' has no valid PSF at its centre, nor at any peak"):
-        read_exposures(broken.values(), tuple(broken), merged.catalogue)
+        read_exposures(broken, merged.catalogue)
 
 
 def test_another_box_is_named(sky):
     exposures = dict(sky[0])
     exposures["i"] = exposures["i"][geom.Box2I(geom.Point2I(exposures["i"].getXY0()), geom.Extent2I(50, 50))]
-    with pytest.raises(SceneError, match="differ in their bounding boxes: .* in band 'i'"):
-        read_exposures(exposures.values(), tuple(exposures), sky[1].catalogue)
+    with pytest.raises(SceneError, match="differ in shape: .* band 'i'"):
+        read_exposures(exposures, sky[1].catalogue)
 
 
 def test_a_picture_is_the_coadd_with_other_pixels(sky):
     exposures, merged = sky
-    scene = read_exposures(exposures.values(), tuple(exposures), merged.catalogue)
-    picture = exposure_like(scene.images[0] * 2, scene, exposures["g"])
+    scene = read_exposures(exposures, merged.catalogue)
+    picture = AfwImages().picture(scene.images[0] * 2, scene, exposures["g"])
     np.testing.assert_array_equal(picture.image.array, 2 * exposures["g"].image.array)
     assert picture.getBBox() == exposures["g"].getBBox()
     assert picture.getWcs() == exposures["g"].getWcs()
@@ -195,7 +195,7 @@ def test_nothing_found_changes_nothing_but_the_schema(merged, schemas):
 
 def test_new_peaks_come_last_and_make_their_way_back(sky, schemas, tmp_path):
     exposures, merged = sky
-    scene = read_exposures(exposures.values(), tuple(exposures), merged.catalogue)
+    scene = read_exposures(exposures, merged.catalogue)
     detections = read_catalogue(merged.catalogue, PSEUDO)
     left_alone = [parent.id for parent in detections if parent.is_sky]
     first = next(parent for parent in detections if not parent.is_sky)
@@ -254,7 +254,7 @@ def test_models_of_an_older_format_are_refused(merged):
         {"blends": {}, "metadata": {"psf": [1.0], "psfShape": [1, 1]}, "version": "1.0.0"}
     )
     with pytest.raises(DataModelError, match="no bands, model_psf in their metadata: .* older"):
-        read_models(legacy, merged.catalogue)
+        AfwModels().read(legacy, merged.catalogue)
 
 
 def test_sources_that_do_not_say_whose_peak_they_are_of_are_refused(merged):
@@ -263,13 +263,13 @@ def test_sources_that_do_not_say_whose_peak_they_are_of_are_refused(merged):
     parent = merged.catalogue[0].getId()
     models = LsstScarletModelData(blends={parent: blend}, metadata=metadata)
     with pytest.raises(DataModelError, match=f"no peak_id of a source in parent {parent} .* older"):
-        read_models(models, merged.catalogue)
+        AfwModels().read(models, merged.catalogue)
 
 
 def test_models_of_another_catalogue_are_refused(merged):
     metadata = {"bands": ("g",), "psf": np.ones((1, 3, 3)), "model_psf": np.ones((3, 3))}
     models = LsstScarletModelData(blends={12345: None}, metadata=metadata)
     with pytest.raises(DataModelError, match=r"parents \[12345\], which the catalogue lacks"):
-        read_models(models, merged.catalogue)
+        AfwModels().read(models, merged.catalogue)
     models.blends = {}
-    assert len(read_models(models, merged.catalogue)) == 0
+    assert len(AfwModels().read(models, merged.catalogue)) == 0

@@ -36,10 +36,10 @@ from afw_repository import (
     make_exposures,
     make_skymap,
     pipetask,
+    read_exposures,
 )
 from lsst.meas.residualdetect.butler.catalogues.afw import read_catalogue
-from lsst.meas.residualdetect.butler.images.afw import read_exposures
-from lsst.meas.residualdetect.butler.models.afw import read_models
+from lsst.meas.residualdetect.butler.models.afw import AfwModels
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.tasks.deblend import DeblendConfig, DeblendTask
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionConfig, ResidualDetectionTask
@@ -66,7 +66,7 @@ def worlds(tmp_path_factory):
     pipetask(root, "-p", f"{PIPELINE}#deconvolve,deblendCoaddFootprints,residualDetection", *singles)
     butler = Butler.from_config(str(root), collections="out")
 
-    scene = read_exposures(exposures.values(), BANDS, merged.catalogue)
+    scene = read_exposures(exposures, merged.catalogue)
     detections = read_catalogue(merged.catalogue, ())
     models = (
         DeblendTask(config=DeblendConfig(engine="scarlet_lite", max_iterations=300))
@@ -77,7 +77,7 @@ def worlds(tmp_path_factory):
     return (
         scene,
         (
-            read_models(butler.get("object_scarlet_models", WHERE), merged.catalogue),
+            AfwModels().read(butler.get("object_scarlet_models", WHERE), merged.catalogue),
             butler.get("object_candidates_residual", WHERE),
         ),
         (models, task.run(scene, detections, models).candidates),

@@ -23,8 +23,9 @@ from lsst.daf.butler import Butler
 
 from conftest import make_blend, make_scene
 from lsst.meas.residualdetect import SceneError
+from lsst.meas.residualdetect.butler import DataModelError, image_form_of
 from lsst.meas.residualdetect.butler.formatters import DetectionsFormatter
-from lsst.meas.residualdetect.butler.images.embedded import stack_bands
+from lsst.meas.residualdetect.butler.images.stack import stack_bands
 from lsst.meas.residualdetect.butler.repository import (
     COADDS_COLLECTION,
     SKYMAP,
@@ -126,10 +127,29 @@ def test_stacking_pads_psfs_and_refuses_other_grids():
     scene = make_scene([(30, 30, 100)])
     g, r = scene.select_bands(["g"]), scene.select_bands(["r"])
     small = replace(r, psfs=r.psfs[:, 3:-3, 3:-3])
-    stacked = stack_bands([g, small])
+    stacked = stack_bands([g, small], 2)
     assert stacked.psfs.shape == (2, 21, 21)
     assert np.unravel_index(stacked.psfs[1].argmax(), (21, 21)) == (10, 10)
     with pytest.raises(SceneError, match="differ in origin: band 'g' has .0, 0., band 'r' has .5, 0."):
-        stack_bands([g, replace(r, origin=(5, 0))])
+        stack_bands([g, replace(r, origin=(5, 0))], 2)
     with pytest.raises(SceneError, match="differ in shape"):
-        stack_bands([g, make_scene([], shape=(60, 63)).select_bands(["r"])])
+        stack_bands([g, make_scene([], shape=(60, 63)).select_bands(["r"])], 2)
+
+
+def test_stacking_tells_mask_planes_by_their_names():
+    scene = make_scene([(30, 30, 100)])
+    g, r = scene.select_bands(["g"]), scene.select_bands(["r"])
+    mask = np.zeros_like(r.mask)
+    mask[0, 4, 5], mask[0, 6, 7] = 1 << 0, 1 << 2
+    other = replace(r, mask=mask, mask_planes={"SAT": 0, "NO_DATA": 1, "STREAK": 2})
+    stacked = stack_bands([g, other], 2)
+    for plane, place in (("SAT", (1, 4, 5)), ("STREAK", (1, 6, 7))):
+        bad = stacked.bad([plane])
+        assert bad.sum() == 1 and bad[place]
+
+
+def test_an_image_form_is_told_by_its_storage_class():
+    assert image_form_of("ArrayCoadd") == "array"
+    assert image_form_of("MultipleCellCoadd") == "afw_cells"
+    with pytest.raises(DataModelError, match="stored as Mosaic cannot be read; known: ExposureF, "):
+        image_form_of("Mosaic")

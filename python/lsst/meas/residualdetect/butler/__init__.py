@@ -13,8 +13,33 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
+
 """What the Butler holds, in either world, to and from the core types."""
 
-from .data_model import STORAGE_CLASSES, DataModel, DataModelError, load_data_model
+from .forms import (
+    CATALOGUE_FORMS,
+    IMAGE_FORMS,
+    MODEL_FORMS,
+    Catalogues,
+    DataModelError,
+    Images,
+    Models,
+    image_form_of,
+    load_catalogues,
+    load_images,
+    load_models,
+)
 
-__all__ = ["STORAGE_CLASSES", "DataModel", "DataModelError", "load_data_model"]
+__all__ = [
+    "CATALOGUE_FORMS",
+    "IMAGE_FORMS",
+    "MODEL_FORMS",
+    "Catalogues",
+    "DataModelError",
+    "Images",
+    "Models",
+    "image_form_of",
+    "load_catalogues",
+    "load_images",
+    "load_models",
+]

@@ -33,7 +33,7 @@ from ..detections import Detections
 from ..io.fits_coadd import read_coadd
 from ..io.scene_file import SceneFile, read_scene_file
 from ..scene import Scene, SceneError
-from .images.embedded import stack_bands
+from .images.stack import stack_bands
 
 __all__ = [
     "COADDS_COLLECTION",
@@ -173,7 +173,9 @@ def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = Non
             by_object[coadd.name].append(coadd)
         else:
             raise SceneError(f"{path}: expected a scene file (.npz) or a FITS coadd (.fits)")
-    return [item if isinstance(item, SceneFile) else SceneFile(stack_bands(item)) for item in scenes]
+    return [
+        item if isinstance(item, SceneFile) else SceneFile(stack_bands(item, len(item))) for item in scenes
+    ]
 
 
 def _insert_dimensions(butler: Butler, patch: int, bands: Sequence[str]) -> None:

@@ -26,20 +26,20 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import Field, ListField
 
-from ..butler import load_data_model
+from ..butler import load_images
 from ..deblend import check_engine, deblend
 from ..deblend.redeblend import changed_parents, redeblend
 from ..detections import Detections
 from ..scene import Scene
 from ..scene_model import SceneModel
 from .deblend_options import DeblendOptionsConfig
-from .patch import PATCH_DIMENSIONS, read_scene
+from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
 
 __all__ = ["DeblendConfig", "DeblendConnections", "DeblendTask"]
 
 
 class DeblendConnections(
-    pipe_base.PipelineTaskConnections,
+    CoaddConnections,
     dimensions=PATCH_DIMENSIONS,
     defaultTemplates={"before": "", "after": ""},
 ):
@@ -50,13 +50,6 @@ class DeblendConnections(
     kept, read only with ``reuse_models``.
     """
 
-    coadds = cT.Input(
-        doc="Coadds in all bands.",
-        name="deep_coadd",
-        storageClass="ArrayCoadd",
-        dimensions=(*PATCH_DIMENSIONS, "band"),
-        multiple=True,
-    )
     detections = cT.Input(
         doc="Merged detection catalogue to deblend.",
         name="object_detection_merged{after}",
@@ -96,7 +89,7 @@ class DeblendConnections(
 
 
 class DeblendConfig(
-    DeblendOptionsConfig, pipe_base.PipelineTaskConfig, pipelineConnections=DeblendConnections
+    ImagesConfig, DeblendOptionsConfig, pipe_base.PipelineTaskConfig, pipelineConnections=DeblendConnections
 ):
     """Options of `DeblendTask`."""
 
@@ -135,7 +128,7 @@ class DeblendTask(pipe_base.PipelineTask):
         scene = read_scene(
             butlerQC,
             inputRefs.coadds,
-            load_data_model("array"),
+            load_images(self.config.images),
             bands=former["old_models"].bands if former else self.config.bands,
             bad_planes=self.config.bad_mask_planes,
         )

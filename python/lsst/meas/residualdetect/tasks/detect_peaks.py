@@ -23,23 +23,16 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ListField, RangeField
 
-from ..butler import load_data_model
+from ..butler import load_images
 from ..detection import DetectionOptions, detect
-from .patch import PATCH_DIMENSIONS, read_scene
+from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
 
 __all__ = ["DetectPeaksConfig", "DetectPeaksConnections", "DetectPeaksTask"]
 
 
-class DetectPeaksConnections(pipe_base.PipelineTaskConnections, dimensions=PATCH_DIMENSIONS):
+class DetectPeaksConnections(CoaddConnections, dimensions=PATCH_DIMENSIONS):
     """Inputs and outputs of `DetectPeaksTask`."""
 
-    coadds = cT.Input(
-        doc="Coadds in all bands.",
-        name="deep_coadd",
-        storageClass="ArrayCoadd",
-        dimensions=(*PATCH_DIMENSIONS, "band"),
-        multiple=True,
-    )
     given = cT.PrerequisiteInput(
         doc="Peaks that came with the scene; used in place of detection where there are any.",
         name="object_detection_given",
@@ -55,7 +48,9 @@ class DetectPeaksConnections(pipe_base.PipelineTaskConnections, dimensions=PATCH
     )
 
 
-class DetectPeaksConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DetectPeaksConnections):
+class DetectPeaksConfig(
+    ImagesConfig, pipe_base.PipelineTaskConfig, pipelineConnections=DetectPeaksConnections
+):
     """Options of `DetectPeaksTask`; the defaults are the stack's."""
 
     bands = ListField[str](doc="Bands to detect in; all there are if empty.", default=[])
@@ -125,7 +120,7 @@ class DetectPeaksTask(pipe_base.PipelineTask):
         scene = read_scene(
             butlerQC,
             inputRefs.coadds,
-            load_data_model("array"),
+            load_images(self.config.images),
             bands=self.config.bands,
             bad_planes=self.config.bad_mask_planes,
         )

@@ -28,7 +28,7 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ListField, RangeField
 
-from ..butler import load_data_model
+from ..butler import load_catalogues, load_images, load_models
 from ..detection import DetectionOptions
 from ..injection.recovery import InjectedPatch, evaluate_companions, summarise_companions
 from ..scene import DEFAULT_BAD_PLANES
@@ -171,7 +171,9 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
 
     def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: N803
         super().__init__(initInputs=initInputs, **kwargs)
-        self.data_model = load_data_model("afw", initInputs, self.config.pseudo_columns)
+        self.images = load_images("afw")
+        self.catalogues = load_catalogues("afw", initInputs, self.config.pseudo_columns)
+        self.models = load_models("afw")
 
     def runQuantum(  # noqa: N802
         self,
@@ -181,11 +183,11 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
     ) -> None:
         """Evaluate a patch."""
         catalogue = butlerQC.get(inputRefs.detections)
-        model = self.data_model.model(butlerQC.get(inputRefs.models), catalogue)
+        model = self.models.read(butlerQC.get(inputRefs.models), catalogue)
         scene = read_scene(
             butlerQC,
             inputRefs.coadds,
-            self.data_model,
+            self.images,
             bands=sorted(model.bands, key=wavelength_order),
             bad_planes=self.config.bad_mask_planes,
             catalogue=catalogue,
@@ -198,9 +200,9 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
             InjectedPatch(
                 name=str(butlerQC.quantum.dataId),
                 scene=scene,
-                before=self.data_model.detections(catalogue),
-                control=self.data_model.detections(butlerQC.get(inputRefs.detections_control)),
-                after=self.data_model.detections(butlerQC.get(inputRefs.detections_injected)),
+                before=self.catalogues.read(catalogue),
+                control=self.catalogues.read(butlerQC.get(inputRefs.detections_control)),
+                after=self.catalogues.read(butlerQC.get(inputRefs.detections_injected)),
                 model=model.select_bands(scene.bands),
                 companions=companions.as_array(),
             )

@@ -21,16 +21,16 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ListField, RangeField
 
-from ..butler import load_data_model
+from ..butler import load_images
 from ..scene import DEFAULT_BAD_PLANES
 from ..truth import EvaluationOptions, PatchResult, evaluate_patch, summarise
-from .patch import PATCH_DIMENSIONS, read_scene
+from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
 
 __all__ = ["EvaluateConfig", "EvaluateConnections", "EvaluateTask"]
 
 
 class EvaluateConnections(
-    pipe_base.PipelineTaskConnections,
+    CoaddConnections,
     dimensions=PATCH_DIMENSIONS,
     defaultTemplates={"before": "", "after": "_residual"},
 ):
@@ -39,13 +39,6 @@ class EvaluateConnections(
     ``before`` and ``after`` are the suffixes of the catalogues compared.
     """
 
-    coadds = cT.Input(
-        doc="Coadds in all bands.",
-        name="deep_coadd",
-        storageClass="ArrayCoadd",
-        dimensions=(*PATCH_DIMENSIONS, "band"),
-        multiple=True,
-    )
     truth = cT.PrerequisiteInput(
         doc="True sources, where they are known.",
         name="truth",
@@ -97,7 +90,7 @@ class EvaluateConnections(
     )
 
 
-class EvaluateConfig(pipe_base.PipelineTaskConfig, pipelineConnections=EvaluateConnections):
+class EvaluateConfig(ImagesConfig, pipe_base.PipelineTaskConfig, pipelineConnections=EvaluateConnections):
     """Options of `EvaluateTask`."""
 
     match_radius_pix = RangeField(
@@ -153,7 +146,7 @@ class EvaluateTask(pipe_base.PipelineTask):
         scene = read_scene(
             butlerQC,
             inputRefs.coadds,
-            load_data_model("array"),
+            load_images(self.config.images),
             bands=model_before.bands,
             bad_planes=self.config.bad_mask_planes,
         )

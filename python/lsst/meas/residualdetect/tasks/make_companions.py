@@ -26,7 +26,7 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ConfigField, Field, ListField, RangeField
 
-from ..butler import load_data_model
+from ..butler import load_catalogues, load_images
 from ..detections import Detections
 from ..injection.companions import draw_companions
 from ..scene import DEFAULT_BAD_PLANES, Scene
@@ -128,7 +128,8 @@ class MakeCompanionsTask(pipe_base.PipelineTask):
 
     def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: N803
         super().__init__(initInputs=initInputs, **kwargs)
-        self.data_model = load_data_model("afw", initInputs, self.config.pseudo_columns)
+        self.images = load_images("afw_cells" if self.config.use_cell_coadds else "afw")
+        self.catalogues = load_catalogues("afw", initInputs, self.config.pseudo_columns)
 
     def runQuantum(  # noqa: N802
         self,
@@ -145,14 +146,14 @@ class MakeCompanionsTask(pipe_base.PipelineTask):
         scene = read_scene(
             butlerQC,
             inputRefs.coadds_cell if cells else inputRefs.coadds,
-            self.data_model,
+            self.images,
             bad_planes=self.config.bad_mask_planes,
             background_refs=inputRefs.backgrounds if cells else (),
             catalogue=catalogue,
         )
         rng = patch_generator(self.config.seed, data_id.required)
         try:
-            companions = self.run(scene, self.data_model.detections(catalogue), rng).companions
+            companions = self.run(scene, self.catalogues.read(catalogue), rng).companions
         except ValueError as error:
             raise type(error)(f"{data_id}: {error}") from error
         if not len(companions):

@@ -17,27 +17,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lsst.pipe.base import NoWorkFound, QuantumContext
+import lsst.pipe.base as pipe_base
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ChoiceField, Config
 
-from ..butler import DataModel
+from ..butler import IMAGE_FORMS, Images
+from ..butler.images.stack import stack_bands
 from ..scene import Scene, SceneError
 
 __all__ = [
+    "BAND_DIMENSIONS",
     "BAND_ORDER",
     "PATCH_DIMENSIONS",
+    "CoaddConnections",
+    "ImagesConfig",
     "patch_generator",
-    "read_coadds",
     "read_scene",
+    "set_storage_class",
     "wavelength_order",
 ]
 
 PATCH_DIMENSIONS = ("skymap", "tract", "patch")
+BAND_DIMENSIONS = (*PATCH_DIMENSIONS, "band")
 
 # Wavelength order; bands of other names follow alphabetically.
 BAND_ORDER = "ugrizy"
@@ -55,29 +63,43 @@ def patch_generator(seed: int, data_id: Mapping[str, Any]) -> np.random.Generato
     return np.random.default_rng([seed, *words])
 
 
-def read_coadds(
-    butler_qc: QuantumContext,
-    coadd_refs: Sequence[Any],
-    data_model: DataModel,
-    bands: Sequence[str],
-    background_refs: Sequence[Any] = (),
-) -> Iterator[Any]:
-    """Coadds of some bands, each read when it is asked for, with
-    `read_scene`'s parameters; those in cells stitched.
-    """
-    coadds = {ref.dataId["band"]: ref for ref in coadd_refs}
-    backgrounds = {ref.dataId["band"]: ref for ref in background_refs}
-    for band in bands:
-        coadd = butler_qc.get(coadds[band])
-        if backgrounds:
-            coadd = data_model.stitch(coadd, butler_qc.get(backgrounds[band]))
-        yield coadd
+def set_storage_class(connections: Any, name: str, storage_class: str) -> None:
+    """Let a connection, if it is there, read or write another type."""
+    connection = getattr(connections, name, None)
+    if connection is not None:
+        setattr(connections, name, dataclasses.replace(connection, storageClass=storage_class))
+
+
+class ImagesConfig(Config):
+    """For tasks of the embedded repository that read coadds."""
+
+    images = ChoiceField[str](
+        doc="What the Butler holds for a coadd.",
+        default="array",
+        allowed={name: form.doc for name, form in IMAGE_FORMS.items()},
+    )
+
+
+class CoaddConnections(pipe_base.PipelineTaskConnections, dimensions=PATCH_DIMENSIONS):
+    """The coadds of a patch, in the form that `ImagesConfig` says."""
+
+    coadds = cT.Input(
+        doc="Coadds in all bands.",
+        name="deep_coadd",
+        storageClass="ArrayCoadd",
+        dimensions=BAND_DIMENSIONS,
+        multiple=True,
+    )
+
+    def __init__(self, *, config: Any) -> None:
+        super().__init__(config=config)
+        set_storage_class(self, "coadds", IMAGE_FORMS[config.images].storage_class)
 
 
 def read_scene(
-    butler_qc: QuantumContext,
+    butler_qc: pipe_base.QuantumContext,
     coadd_refs: Sequence[Any],
-    data_model: DataModel,
+    images: Images,
     *,
     bands: Sequence[str] = (),
     bad_planes: Sequence[str],
@@ -92,7 +114,7 @@ def read_scene(
         Where to read.
     coadd_refs : `~collections.abc.Sequence`
         References to the coadds, in any order.
-    data_model : `DataModel`
+    images : `~lsst.meas.residualdetect.butler.Images`
         What the Butler holds.
     bands : `~collections.abc.Sequence` [`str`], optional
         Bands to read, in this order; all there are, in the order of
@@ -102,7 +124,7 @@ def read_scene(
     background_refs : `~collections.abc.Sequence`, optional
         References to the coadds' backgrounds, if the coadds are in cells.
     catalogue : optional
-        The Butler's detection catalogue; see `DataModel.scene`.
+        The Butler's detection catalogue; see `~lsst.meas.residualdetect.butler.Images.read`.
 
     Returns
     -------
@@ -123,11 +145,16 @@ def read_scene(
     missing = [band for band in wanted if band not in by_band]
     if missing:
         raise SceneError(f"{data_id}: no coadd in {missing}; there are {sorted(by_band)}")
+    backgrounds = {ref.dataId["band"]: ref for ref in background_refs}
+
+    def read(band: str) -> Scene:
+        background = butler_qc.get(backgrounds[band]) if backgrounds else None
+        return images.read(butler_qc.get(by_band[band]), band, catalogue=catalogue, background=background)
+
     try:
-        coadds = read_coadds(butler_qc, coadd_refs, data_model, wanted, background_refs)
-        scene = data_model.scene(coadds, wanted, catalogue)
+        scene = stack_bands(map(read, wanted), len(wanted))
     except ValueError as error:
         raise SceneError(f"{data_id}: {error}") from error
     if scene.bad(bad_planes).all():
-        raise NoWorkFound(f"{data_id}: every pixel of every band is masked")
+        raise pipe_base.NoWorkFound(f"{data_id}: every pixel of every band is masked")
     return scene

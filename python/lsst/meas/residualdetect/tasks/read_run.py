@@ -26,7 +26,8 @@ from typing import Any
 from lsst.daf.butler import Butler, MissingCollectionError, MissingDatasetTypeError
 from lsst.pipe.base import TaskMetadata
 
-from ..butler import load_data_model
+from ..butler import image_form_of, load_images
+from ..butler.images.stack import stack_bands
 from ..detectors import NETWORK_DETECTORS
 from ..truth import Evaluation, EvaluationOptions, PatchResult
 
@@ -88,7 +89,6 @@ def read_results(butler: Butler, collection: str, suffix: str) -> Iterator[tuple
     refs = _refs(butler, f"evaluation_parents{suffix}", collection)
     if not refs:
         raise RunError(f"collection {collection!r} holds no evaluation of {suffix!r}")
-    data_model = load_data_model("array")
     options = _evaluation_options(butler, collection, suffix)
     for ref in refs:
         where = ref.dataId
@@ -97,7 +97,10 @@ def read_results(butler: Butler, collection: str, suffix: str) -> Iterator[tuple
             coadd.dataId["band"]: coadd
             for coadd in butler.query_datasets("deep_coadd", collection, data_id=where)
         }
-        scene = data_model.scene([butler.get(coadds[band]) for band in model.bands], model.bands)
+        images = load_images(image_form_of(coadds[model.bands[0]].datasetType.storageClass_name))
+        scene = stack_bands(
+            (images.read(butler.get(coadds[band]), band) for band in model.bands), len(model.bands)
+        )
         truth = butler.query_datasets("truth", collection, data_id=where, explain=False)
         result = PatchResult(
             name=f"patch {where['patch']} ({scene.name})" if scene.name else f"patch {where['patch']}",

@@ -22,7 +22,7 @@ from typing import Any
 
 import lsst.pipe.base as pipe_base
 
-from ..butler import DataModelError, load_data_model
+from ..butler import DataModelError, load_catalogues, load_images, load_models
 from ..candidate_table import candidate_table
 from ..candidates import Fate
 from ..detections import Detections
@@ -30,7 +30,7 @@ from ..detectors import load_detector
 from ..find_missing import Missing, find_missing
 from ..scene import Scene
 from ..scene_model import SceneModel
-from .patch import read_coadds, read_scene, wavelength_order
+from .patch import read_scene, wavelength_order
 from .residual_detection_config import ResidualDetectionConfig, ResidualDetectionConnections
 
 __all__ = [
@@ -83,8 +83,11 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
 
     def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: N803
         super().__init__(initInputs=initInputs, **kwargs)
-        self.data_model = load_data_model(self.config.data_model, initInputs, self.config.pseudo_columns)
-        for name, dataset in self.data_model.init_outputs.items():
+        form = self.config.data_model
+        self.images = load_images(self.config.image_form())
+        self.catalogues = load_catalogues(form, initInputs, self.config.pseudo_columns)
+        self.models = load_models(form)
+        for name, dataset in self.catalogues.init_outputs.items():
             setattr(self, name, dataset)
         self.detector = load_detector(self.config.detector, self.config.model)
         self.options = self.config.options()
@@ -101,8 +104,8 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         if not len(catalogue):
             raise pipe_base.NoWorkFound(f"{data_id}: the detection catalogue is empty")
         try:
-            detections = self.data_model.detections(catalogue)
-            model = self.data_model.model(butlerQC.get(inputRefs.models), catalogue)
+            detections = self.catalogues.read(catalogue)
+            model = self.models.read(butlerQC.get(inputRefs.models), catalogue)
             model = model.select_bands(self.config.bands or sorted(model.bands, key=wavelength_order))
         except ValueError as error:
             raise DataModelError(f"{data_id}: {error}") from error
@@ -112,7 +115,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         scene = read_scene(
             butlerQC,
             coadds,
-            self.data_model,
+            self.images,
             bands=model.bands,
             bad_planes=self.config.bad_mask_planes,
             background_refs=backgrounds,
@@ -121,13 +124,13 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         try:
             result = self.run(scene, detections, model)
         except pipe_base.AlgorithmError as error:
-            unchanged = self.data_model.catalogue(detections, catalogue)
+            unchanged = self.catalogues.write(detections, catalogue)
             # The core's catalogue has no metadata to say it in.
             said_in = unchanged if hasattr(unchanged, "metadata") else None
             annotated = pipe_base.AnnotatedPartialOutputsError.annotate(error, self, said_in, log=self.log)
             butlerQC.put(unchanged, outputRefs.new_detections)
             raise annotated from error
-        butlerQC.put(self.data_model.catalogue(result.detections, catalogue), outputRefs.new_detections)
+        butlerQC.put(self.catalogues.write(result.detections, catalogue), outputRefs.new_detections)
         butlerQC.put(result.candidates, outputRefs.candidates)
         if self.config.write_images:
             # Read anew, so that only one band need be in memory with its type.
@@ -135,11 +138,12 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
                 "model_images": result.model_image,
                 "residual_images": scene.images - result.model_image,
             }
-            originals = read_coadds(butlerQC, coadds, self.data_model, scene.bands, backgrounds)
-            for index, (band, coadd) in enumerate(zip(scene.bands, originals, strict=True)):
+            originals = {ref.dataId["band"]: ref for ref in coadds}
+            for index, band in enumerate(scene.bands):
+                coadd = butlerQC.get(originals[band])
                 for name, images in pixels.items():
                     (ref,) = (ref for ref in getattr(outputRefs, name) if ref.dataId["band"] == band)
-                    butlerQC.put(self.data_model.image(images[index], scene, coadd), ref)
+                    butlerQC.put(self.images.picture(images[index], scene, coadd), ref)
 
     def run(self, scene: Scene, detections: Detections, model: SceneModel) -> pipe_base.Struct:
         """Find sources that the model lacks.

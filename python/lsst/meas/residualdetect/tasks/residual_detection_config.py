@@ -18,24 +18,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, ConfigField, Field, FieldValidationError, ListField, RangeField
 
-from ..butler import STORAGE_CLASSES
+from ..butler import CATALOGUE_FORMS, IMAGE_FORMS, MODEL_FORMS
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
 from ..detectors import DEFAULT_DETECTOR, detector_names
 from ..find_missing import FindMissingOptions
 from ..network.package import DEFAULT_MODEL
 from ..scene import DEFAULT_BAD_PLANES
 from .deblend_options import DeblendOptionsConfig
-from .patch import PATCH_DIMENSIONS
+from .patch import BAND_DIMENSIONS, PATCH_DIMENSIONS, set_storage_class
 
 __all__ = ["ResidualDetectionConfig", "ResidualDetectionConnections"]
-
-_BAND_DIMENSIONS = (*PATCH_DIMENSIONS, "band")
 
 
 class ResidualDetectionConnections(
@@ -63,21 +59,21 @@ class ResidualDetectionConnections(
         doc="Coadds in all bands.",
         name="deep_coadd",
         storageClass="ExposureF",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
         multiple=True,
     )
     coadds_cell = cT.Input(
         doc="Coadds in cells, in place of the others.",
         name="deep_coadd_cell_predetection",
         storageClass="MultipleCellCoadd",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
         multiple=True,
     )
     backgrounds = cT.Input(
         doc="Backgrounds to subtract from coadds in cells.",
         name="deep_coadd_background",
         storageClass="Background",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
         multiple=True,
     )
     detections = cT.Input(
@@ -118,14 +114,14 @@ class ResidualDetectionConnections(
         doc="Models of all sources, convolved to each band's PSF.",
         name="deep_coadd_model{before}",
         storageClass="ExposureF",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
         multiple=True,
     )
     residual_images = cT.Output(
         doc="Coadds minus models.",
         name="deep_coadd_residual{before}",
         storageClass="ExposureF",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
         multiple=True,
     )
 
@@ -139,10 +135,17 @@ class ResidualDetectionConnections(
         if not config.write_images:
             del self.model_images
             del self.residual_images
-        for name, storage_class in STORAGE_CLASSES[config.data_model].items():
-            connection = getattr(self, name, None)
-            if connection is not None:
-                setattr(self, name, dataclasses.replace(connection, storageClass=storage_class))
+        images = IMAGE_FORMS[config.image_form()]
+        for name, storage_class in {
+            "coadds": images.storage_class,
+            "coadds_cell": images.storage_class,
+            "detections": CATALOGUE_FORMS[config.data_model].storage_class,
+            "models": MODEL_FORMS[config.data_model].storage_class,
+            "new_detections": CATALOGUE_FORMS[config.data_model].output_storage_class,
+            "model_images": images.output_storage_class,
+            "residual_images": images.output_storage_class,
+        }.items():
+            set_storage_class(self, name, storage_class)
 
 
 class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ResidualDetectionConnections):
@@ -155,6 +158,12 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
             "afw": "lsst.afw exposures and catalogues, lsst.meas.extensions.scarlet models (the stack).",
             "array": "The package's own types (the embedded repository).",
         },
+    )
+    images = ChoiceField[str](
+        doc="What the Butler holds for a coadd, if that is not what goes with data_model.",
+        default=None,
+        optional=True,
+        allowed={name: form.doc for name, form in IMAGE_FORMS.items()},
     )
     use_cell_coadds = Field[bool](
         doc="Read coadds in cells, stitch them and subtract their backgrounds?",
@@ -209,6 +218,10 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
         doc="Write the model and the residual of each band?",
         default=False,
     )
+
+    def image_form(self) -> str:
+        """Which of `~lsst.meas.residualdetect.butler.IMAGE_FORMS` to read."""
+        return str(self.images or ("afw_cells" if self.use_cell_coadds else self.data_model))
 
     def options(self) -> FindMissingOptions:
         """The same as the core's options."""

@@ -13,25 +13,25 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-
 """The merged detection catalogue of lsst.afw, to the core's and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lsst.afw.detection import Footprint as AfwFootprint
+from lsst.afw.detection import PeakCatalog
 from lsst.afw.geom import Span, SpanSet
 from lsst.afw.table import Schema, SchemaMapper, SourceCatalog, SourceTable
 
 from ...boxes import nearest_pixel
 from ...detections import Detections, Footprint, Parent, Peak
-from ..data_model import DataModelError
+from ..forms import DataModelError
 
-__all__ = ["Schemas", "peak_ids", "read_catalogue", "write_catalogue"]
+__all__ = ["AfwCatalogues", "Schemas", "peak_ids", "read_catalogue", "write_catalogue"]
 
 _PEAK = "merge_peak_"
 _FOOTPRINT = "merge_footprint_"
@@ -251,3 +251,32 @@ def write_catalogue(detections: Detections, original: SourceCatalog, schemas: Sc
             bands = {band for peak in new_peaks for band in peak.bands}
             _set_flags(record, schemas.source, _FOOTPRINT, bands)
     return catalogue
+
+
+class AfwCatalogues:
+    """See `~lsst.meas.residualdetect.butler.Catalogues`."""
+
+    def __init__(self, init_inputs: Mapping[str, Any] | None, pseudo_columns: Sequence[str]) -> None:
+        missing = [name for name in ("input_schema", "peak_schema") if name not in (init_inputs or {})]
+        if init_inputs is None or missing:
+            raise DataModelError(
+                f"data model 'afw' needs the init inputs {missing}: schemas of the catalogue"
+            )
+        self._schemas = Schemas(init_inputs["input_schema"].schema, init_inputs["peak_schema"].schema)
+        self._pseudo_columns = tuple(pseudo_columns)
+
+    @property
+    def init_outputs(self) -> Mapping[str, Any]:
+        """Schemas of the catalogue written, as empty catalogues."""
+        return {
+            "output_schema": SourceCatalog(self._schemas.source),
+            "output_peak_schema": PeakCatalog(self._schemas.peak),
+        }
+
+    def read(self, catalogue: SourceCatalog) -> Detections:
+        """Top-level parents, sky objects marked."""
+        return read_catalogue(catalogue, self._pseudo_columns)
+
+    def write(self, detections: Detections, original: SourceCatalog) -> SourceCatalog:
+        """The catalogue with new peaks appended and footprints grown."""
+        return write_catalogue(detections, original, self._schemas)

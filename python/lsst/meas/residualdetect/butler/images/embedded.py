@@ -13,54 +13,31 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Coadds of single bands to one scene."""
+
+"""Coadds of the embedded repository, which are scenes of one band."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from ...scene import Scene, SceneError
-from ...scene_model import pad_centered
+from ...scene import Array, Scene, SceneError
 
-__all__ = ["stack_bands"]
+__all__ = ["ArrayImages"]
 
 
-def stack_bands(coadds: Sequence[Scene]) -> Scene:
-    """One scene from the coadds of its bands.
+class ArrayImages:
+    """See `~lsst.meas.residualdetect.butler.Images`."""
 
-    PSF images of different sizes are padded with zeros to the largest.
+    def read(self, coadd: Scene, band: str, *, catalogue: Any = None, background: Any = None) -> Scene:
+        """The coadd itself; one under another band's data id is refused."""
+        if coadd.bands != (band,):
+            raise SceneError(f"the coadd under band {band!r} says it is of {list(coadd.bands)}")
+        return coadd
 
-    Parameters
-    ----------
-    coadds : `~collections.abc.Sequence` [`Scene`]
-        Scenes of one band each, in the order that the result is to have.
-
-    Raises
-    ------
-    SceneError
-        Raised with the bands' names if two coadds do not share a pixel grid
-        and mask planes.
-    """
-    first = coadds[0]
-    for other in coadds[1:]:
-        for what in ("shape", "origin", "pixel_scale_arcsec", "mask_planes"):
-            ours, theirs = getattr(first, what), getattr(other, what)
-            if ours != theirs:
-                raise SceneError(
-                    f"coadds of one patch differ in {what}: band {first.bands[0]!r} has {ours}, "
-                    f"band {other.bands[0]!r} has {theirs}"
-                )
-    psf_shape = tuple(np.max([coadd.psfs.shape[1:] for coadd in coadds], axis=0))
-    return Scene(
-        images=np.concatenate([coadd.images for coadd in coadds]),
-        variance=np.concatenate([coadd.variance for coadd in coadds]),
-        psfs=np.stack([pad_centered(coadd.psfs[0], psf_shape) for coadd in coadds]),
-        bands=tuple(coadd.bands[0] for coadd in coadds),
-        mask=np.concatenate([coadd.mask for coadd in coadds]),
-        name=first.name,
-        origin=first.origin,
-        pixel_scale_arcsec=first.pixel_scale_arcsec,
-        mask_planes=first.mask_planes,
-    )
+    def picture(self, pixels: Array, scene: Scene, coadd: Scene) -> Scene:
+        """The coadd with other pixels; those without data stay so."""
+        no_data = coadd.bad(())[0]
+        return replace(coadd, images=np.where(no_data, np.nan, pixels)[np.newaxis])

@@ -13,7 +13,6 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-
 """Models of the stack's deblender to the core's."""
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
 from ...scene_model import ParentModel, SceneModel, SourceModel
 from ..catalogues.afw import peak_ids
-from ..data_model import DataModelError
+from ..forms import DataModelError
 
-__all__ = ["read_models"]
+__all__ = ["AfwModels"]
 
 
 def _too_old(missing: str) -> DataModelError:
@@ -95,47 +94,50 @@ def _parent_model(
     return ParentModel(parent, tuple(sources), failure=failure)
 
 
-def read_models(models: LsstScarletModelData, catalogue: SourceCatalog) -> SceneModel:
-    """Deblended sources of a patch.
+class AfwModels:
+    """See `~lsst.meas.residualdetect.butler.Models`."""
 
-    Parameters
-    ----------
-    models : `lsst.meas.extensions.scarlet.io.LsstScarletModelData`
-        What the deblender wrote.
-    catalogue : `lsst.afw.table.SourceCatalog`
-        The merged detections that it deblended.
+    def read(self, models: LsstScarletModelData, catalogue: SourceCatalog) -> SceneModel:
+        """Deblended sources of a patch.
 
-    Returns
-    -------
-    model : `SceneModel`
-        A model of each parent that was deblended; a parent of which a part
-        failed says so in ``failure``. Isolated sources, which are no models
-        but pixels of the coadds, are left out.
+        Parameters
+        ----------
+        models : `lsst.meas.extensions.scarlet.io.LsstScarletModelData`
+            What the deblender wrote.
+        catalogue : `lsst.afw.table.SourceCatalog`
+            The merged detections that it deblended.
 
-    Raises
-    ------
-    DataModelError
-        Raised if the models were written in a format without PSFs and bands,
-        or are of another catalogue.
-    """
-    metadata = models.metadata or {}
-    missing = [name for name in ("bands", "psf", "model_psf") if metadata.get(name) is None]
-    if missing:
-        raise _too_old(", ".join(missing))
-    numbers = peak_ids(catalogue)
-    n_peaks = {int(record.getId()): len(record.getFootprint().peaks) for record in catalogue}
-    unknown = [int(parent) for parent in models.blends if int(parent) not in n_peaks]
-    if unknown:
-        raise DataModelError(
-            f"the models are of parents {unknown[:5]}, which the catalogue lacks: they were made of another "
-            "catalogue"
+        Returns
+        -------
+        model : `SceneModel`
+            A model of each parent that was deblended; a parent of which a part
+            failed says so in ``failure``. Isolated sources, which are no models
+            but pixels of the coadds, are left out.
+
+        Raises
+        ------
+        DataModelError
+            Raised if the models were written in a format without PSFs and bands,
+            or are of another catalogue.
+        """
+        metadata = models.metadata or {}
+        missing = [name for name in ("bands", "psf", "model_psf") if metadata.get(name) is None]
+        if missing:
+            raise _too_old(", ".join(missing))
+        numbers = peak_ids(catalogue)
+        n_peaks = {int(record.getId()): len(record.getFootprint().peaks) for record in catalogue}
+        unknown = [int(parent) for parent in models.blends if int(parent) not in n_peaks]
+        if unknown:
+            raise DataModelError(
+                f"the models are of parents {unknown[:5]}, which the catalogue lacks: they were made of "
+                "another catalogue"
+            )
+        return SceneModel(
+            bands=tuple(str(band) for band in metadata["bands"]),
+            psfs=np.asarray(metadata["psf"], np.float32),
+            model_psf=np.asarray(metadata["model_psf"], np.float32),
+            parents=tuple(
+                _parent_model(int(parent), n_peaks[int(parent)], data, numbers)
+                for parent, data in models.blends.items()
+            ),
         )
-    return SceneModel(
-        bands=tuple(str(band) for band in metadata["bands"]),
-        psfs=np.asarray(metadata["psf"], np.float32),
-        model_psf=np.asarray(metadata["model_psf"], np.float32),
-        parents=tuple(
-            _parent_model(int(parent), n_peaks[int(parent)], data, numbers)
-            for parent, data in models.blends.items()
-        ),
-    )

@@ -1,0 +1,105 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Coadds of single bands to one scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from ...scene import Array, Scene, SceneError
+from ...scene_model import pad_centered
+
+__all__ = ["stack_bands"]
+
+
+def _check_grid(first: Scene, other: Scene) -> None:
+    for what, tolerance in (("shape", 0), ("origin", 0), ("pixel_scale_arcsec", 1e-4)):
+        ours, theirs = getattr(first, what), getattr(other, what)
+        if not np.allclose(ours, theirs, rtol=tolerance, atol=0):
+            raise SceneError(
+                f"coadds of one patch differ in {what}: band {first.bands[0]!r} has {ours}, "
+                f"band {other.bands[0]!r} has {theirs}"
+            )
+
+
+def _common_planes(coadd: Scene, planes: dict[str, int]) -> npt.NDArray[np.integer]:
+    """A mask with the bits of ``planes``, to which it adds those it lacks."""
+    if dict(coadd.mask_planes) == planes:
+        return coadd.mask[0]
+    n_bits = np.iinfo(coadd.mask.dtype).bits - 1  # without the sign
+    pixels = np.zeros_like(coadd.mask[0])
+    for name, bit in coadd.mask_planes.items():
+        if name not in planes:
+            free = set(range(n_bits)) - set(planes.values())
+            if not free:
+                raise SceneError(f"the bands have more than {n_bits} mask planes; no bit for {name}")
+            planes[name] = min(free)
+        pixels |= ((coadd.mask[0] >> bit) & 1) << planes[name]
+    return pixels
+
+
+def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
+    """One scene from the coadds of its bands.
+
+    PSF images of different sizes are padded with zeros to the largest; mask
+    planes are told by their names, so that bands may number them differently.
+
+    Parameters
+    ----------
+    coadds : `~collections.abc.Iterable` [`Scene`]
+        Scenes of one band each, in the order that the result is to have;
+        taken one after the other, so that only one need be in memory.
+    n_bands : `int`
+        How many there are.
+
+    Raises
+    ------
+    SceneError
+        Raised with the bands' names if two coadds do not share a pixel grid,
+        or have more mask planes than bits.
+    """
+    one_by_one = iter(coadds)
+    first = next(one_by_one, None)
+    if first is None:
+        raise SceneError("there is no coadd")
+    shape = (n_bands, *first.shape)
+    images, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    mask = np.empty(shape, first.mask.dtype)
+    planes = dict(first.mask_planes)
+    bands: list[str] = []
+    psfs: list[Array] = []
+    for index, coadd in enumerate(chain([first], one_by_one)):
+        _check_grid(first, coadd)
+        images[index], variance[index] = coadd.images[0], coadd.variance[0]
+        mask[index] = _common_planes(coadd, planes)
+        bands.append(coadd.bands[0])
+        psfs.append(coadd.psfs[0])
+    psf_shape = tuple(np.max([psf.shape for psf in psfs], axis=0))
+    return replace(
+        first,
+        images=images,
+        variance=variance,
+        psfs=np.stack([pad_centered(psf, psf_shape) for psf in psfs]),
+        bands=tuple(bands),
+        mask=mask,
+        mask_planes=planes,
+    )
