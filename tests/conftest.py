@@ -21,11 +21,16 @@ import os
 # processes on the same cores wait for each other more than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import numpy as np
 
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.io.scene_file import SceneFile
 from lsst.meas.residualdetect.scene_model import gaussian_psf
+
+# How long an example takes depends on who else is at work on the machine.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 PSF_SIGMAS_PIX = (1.9, 1.7, 1.5)
 

@@ -247,4 +247,4 @@ def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch
     monkeypatch.setattr(common, "find_spec", lambda name: None)
     result = invoke(*arguments)
     assert result.exit_code == 1
-    assert "detectron2" in result.output and "README" in result.output
+    assert "detectron2" in result.output and "doc/training.md" in result.output

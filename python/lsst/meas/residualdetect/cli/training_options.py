@@ -32,7 +32,7 @@ def need_detectron2() -> None:
     missing = [name for name in ("detectron2", "torchvision", "safetensors") if find_spec(name) is None]
     if missing:
         raise click.ClickException(
-            f"this needs {', '.join(missing)}; see 'Train your own network' in README.md for the installation"
+            f"this needs {', '.join(missing)}; see doc/training.md for the installation"
         )
 
 
