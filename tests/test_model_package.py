@@ -24,6 +24,7 @@ import yaml
 from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.network.features import CANONICAL_BANDS, FeatureOptions
 from lsst.meas.residualdetect.network.package import (
+    DEFAULT_MODEL,
     ModelPackageError,
     load_package,
     package_names,
@@ -80,42 +81,59 @@ def test_a_folder_without_a_description_is_no_package(tmp_path, monkeypatch):
             load_package(name)
 
 
+def test_a_folder_here_does_not_stand_in_for_what_is_shipped(folder, tmp_path, monkeypatch):
+    folder.rename(tmp_path / DEFAULT_MODEL)
+    monkeypatch.chdir(tmp_path)
+    assert load_package(DEFAULT_MODEL).name == DEFAULT_MODEL
+    assert load_package(f"./{DEFAULT_MODEL}").name == "tiny"
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ModelPackageError, match=r"no model package 'mine'; .*given as \./mine$"):
+        load_package("mine")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "format is 2; expected 1"),
+        ({"format": 2}, "format is 2; input should be 1"),
         ({"margin": None}, "lacks margin"),
-        ({"colour": "blue"}, "has unknown keys: colour"),
-        ({"name": 3}, "name is 3; expected a value of type str"),
-        ({"tile_size": 48.0}, "tile_size is 48.0; expected a value of type int"),
-        ({"stride": True}, "stride is True; expected a value of type int"),
-        ({"stride": 0}, "stride is 0; it must be positive"),
-        ({"margin": -1}, "margin is -1; it must not be negative"),
+        ({"colour": "blue"}, "has an unknown key: colour"),
+        ({"name": 3}, "name is 3; input should be a valid string"),
+        ({"tile_size": 48.0}, "tile_size is 48.0; input should be a valid integer"),
+        ({"stride": True}, "stride is True; input should be a valid integer"),
+        ({"stride": 0}, "stride is 0; input should be greater than or equal to 1"),
+        ({"margin": -1}, "margin is -1; input should be greater than or equal to 0"),
         ({"tile_size": 50}, "tile_size is 50; expected a multiple of stride"),
         ({"margin": 24}, "tile_size is 48; expected a multiple of stride .* two margins"),
-        ({"pixel_scale_arcsec": float("nan")}, "pixel_scale_arcsec is nan; expected a value of type float"),
-        ({"pixel_scale_arcsec": 0}, "pixel_scale_arcsec is 0; it must be positive"),
-        ({"score_threshold": 5.0}, "score_threshold is 5.0; expected 0 to 1"),
-        ({"bands": ["g", "r", "i"]}, "bands are \\['g', 'r', 'i'\\]; expected"),
+        ({"pixel_scale_arcsec": float("nan")}, "pixel_scale_arcsec is nan; input should be a finite number"),
+        ({"pixel_scale_arcsec": 0}, "pixel_scale_arcsec is 0; input should be greater than 0"),
+        ({"score_threshold": 5.0}, "score_threshold is 5.0; input should be less than or equal to 1"),
+        ({"bands": ["g", "r", "i"]}, "bands is \\['g', 'r', 'i'\\]; expected"),
         (
             {"features": {**DESCRIPTION["features"], "softening": -1.0}},
             "softening is -1.0; it must be positive",
         ),
         (
             {"features": {**DESCRIPTION["features"], "peak_channel": 1}},
-            "features.peak_channel is 1; expected",
+            "features.peak_channel is 1; input should be a valid boolean",
         ),
-        ({"features": {"softening": 3.0}}, "lacks features.model_scale"),
+        ({"features": {"softening": 3.0}}, "features is .*; lacks model_scale, peak_channel"),
         ({"calibration": {"score": [0, 1], "probability": [0]}}, "2 scores and 1 probabilities"),
         (
             {"calibration": {"score": [0, 0.5, 0.5], "probability": [0, 0.1, 0.2]}},
             "expected increasing numbers",
         ),
         ({"calibration": {"score": [0, 1], "probability": [0.9, 0.1]}}, "never decrease"),
-        ({"calibration": {"score": [0, 1], "probability": [0, 1.5]}}, "from 0 to 1"),
-        ({"calibration": {"score": [0, "1"], "probability": [0, 1]}}, "expected finite numbers"),
+        (
+            {"calibration": {"score": [0, 1], "probability": [0, 1.5]}},
+            "calibration.probability is .*; expected numbers from 0 to 1",
+        ),
+        (
+            {"calibration": {"score": [0, "1"], "probability": [0, 1]}},
+            "calibration.score.1 is '1'; input should be a valid number",
+        ),
         ({"files": {"../model.onnx": "0" * 64}}, "expected the name of a file in the package's folder"),
-        ({"files": {"model.onnx": "abc"}}, "sha256 of model.onnx is 'abc'"),
+        ({"files": {"model.onnx": "abc"}}, "files.model.onnx is 'abc'; .*should match"),
+        ({"features": {**DESCRIPTION["features"], "hue": 1.0}}, "has an unknown key: features.hue"),
         ({"files": {"other.onnx": "0" * 64}}, "lists other.onnx, which is missing"),
     ],
 )
@@ -167,7 +185,7 @@ def test_only_listed_files_are_given_out(folder):
     ("changes", "files", "words"),
     [
         ({}, ["none.onnx"], "none.onnx is missing"),
-        ({"score_threshold": 2.0}, ["model.onnx"], "score_threshold is 2.0"),
+        ({"score_threshold": 2.0}, ["model.onnx"], "score_threshold is 2.0; "),
         ({"score_threshold": np.float64(0.5)}, ["model.onnx"], "cannot hold"),
     ],
 )

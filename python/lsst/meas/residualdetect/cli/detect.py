@@ -62,7 +62,7 @@ def detect(
     Examples:
       residualdetect detect blend.npz --out new.csv
       residualdetect detect deblended/*.npz --out new.csv --threshold 8
-      residualdetect detect blend.npz --out new.csv --model mine
+      residualdetect detect blend.npz --out new.csv --model ./mine
     """
     from ..deblend import deblend
     from ..detectors import load_detector

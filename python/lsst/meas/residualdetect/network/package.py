@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ import yaml
 from ..io.package_files import file_folders, find_file
 from ..io.whole_file import whole_file
 from .features import FeatureOptions
-from .package_description import FORMAT, ModelPackageError, check_description
+from .package_description import FORMAT, ModelPackageError, read_description
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -139,30 +140,31 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _parse(text: str, folder: Path) -> ModelPackage:
+def _parse(text: str, path: Path) -> ModelPackage:
     try:
-        content = yaml.safe_load(text)
+        description = read_description(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ModelPackageError(f"is not YAML: {' '.join(str(error).split())}") from error
-    check_description(content)
-    for name in content["files"]:
-        if not (folder / name).is_file():
-            raise ModelPackageError(f"lists {name}, which is missing")
+        raise ModelPackageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ModelPackageError as error:
+        raise ModelPackageError(f"{path} {error}") from error
+    for name in description.files:
+        if not (path.parent / name).is_file():
+            raise ModelPackageError(f"{path} lists {name}, which is missing")
     return ModelPackage(
-        folder=folder,
-        name=content["name"],
-        bands=tuple(content["bands"]),
-        pixel_scale_arcsec=float(content["pixel_scale_arcsec"]),
-        features=FeatureOptions(**content["features"]),
-        tile_size=content["tile_size"],
-        margin=content["margin"],
-        stride=content["stride"],
-        calibration_scores=tuple(content["calibration"]["score"]),
-        calibration_probabilities=tuple(content["calibration"]["probability"]),
-        score_threshold=float(content["score_threshold"]),
-        sha256=content["files"],
-        training=content["training"],
-        results=content["results"],
+        folder=path.parent,
+        name=description.name,
+        bands=description.bands,
+        pixel_scale_arcsec=description.pixel_scale_arcsec,
+        features=description.features,
+        tile_size=description.tile_size,
+        margin=description.margin,
+        stride=description.stride,
+        calibration_scores=description.calibration.score,
+        calibration_probabilities=description.calibration.probability,
+        score_threshold=description.score_threshold,
+        sha256=description.files,
+        training=description.training,
+        results=description.results,
     )
 
 
@@ -185,8 +187,9 @@ def load_package(name: str) -> ModelPackage:
     Parameters
     ----------
     name : `str`
-        A folder with a ``package.yaml``, else the name of one in ``models/``
-        of this package.
+        Name of one in ``models/`` of this package; or the path of a folder
+        with a ``package.yaml``, which has a slash in it (``./mine``), so that
+        no folder of the same name stands in for what is shipped.
 
     Returns
     -------
@@ -199,19 +202,20 @@ def load_package(name: str) -> ModelPackage:
         Raised if there is no such package, its description is unusable, or a
         file that it lists is missing.
     """
-    path = Path(name) / _DESCRIPTION
-    if not path.is_file():
-        try:
-            path = find_file("models", f"{Path(name)}/{_DESCRIPTION}")
-        except FileNotFoundError as error:
-            raise ModelPackageError(
-                f"no model package {name!r}; expected a folder with {_DESCRIPTION} "
-                f"or one of: {', '.join(package_names()) or '(there are none)'}"
-            ) from error
+    folder = Path(name)
+    is_path = folder.is_absolute() or any(mark in name for mark in (os.sep, os.altsep) if mark)
     try:
-        return _parse(path.read_text("utf-8"), path.parent)
-    except ValueError as error:  # of the content, or not even text
-        raise ModelPackageError(f"{path} {error}") from error
+        path = folder / _DESCRIPTION if is_path else find_file("models", f"{name}/{_DESCRIPTION}")
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        here = f"; a folder here is given as ./{name}" if not is_path and folder.is_dir() else ""
+        raise ModelPackageError(
+            f"no model package {name!r}; expected a folder with {_DESCRIPTION} "
+            f"or one of: {', '.join(package_names()) or '(there are none)'}{here}"
+        ) from error
+    except ValueError as error:  # not text
+        raise ModelPackageError(f"{path} is not text: {error}") from error
+    return _parse(text, path)
 
 
 def write_package(folder: Path, description: Mapping[str, Any], files: Iterable[str]) -> ModelPackage:
@@ -245,10 +249,7 @@ def write_package(folder: Path, description: Mapping[str, Any], files: Iterable[
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
     except yaml.YAMLError as error:
         raise ModelPackageError(f"{path} cannot hold this: {' '.join(str(error).split())}") from error
-    try:
-        package = _parse(text, folder)
-    except ModelPackageError as error:
-        raise ModelPackageError(f"{path} {error}") from error
+    package = _parse(text, path)
     with whole_file(path) as temporary:
         temporary.write_text(text, "utf-8")
     return package

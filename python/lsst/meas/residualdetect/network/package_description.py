@@ -13,38 +13,37 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
+
 """What the description of a model package, ``package.yaml``, must hold."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from .features import CANONICAL_BANDS, FeatureOptions
 
-__all__ = ["FORMAT", "ModelPackageError", "check_description"]
+__all__ = ["FORMAT", "Calibration", "ModelPackageError", "PackageDescription", "read_description"]
 
 FORMAT = 1
 
-_KEYS: Mapping[str, type] = {
-    "format": int,
-    "name": str,
-    "bands": list,
-    "pixel_scale_arcsec": float,
-    "features": dict,
-    "tile_size": int,
-    "margin": int,
-    "stride": int,
-    "calibration": dict,
-    "score_threshold": float,
-    "files": dict,
-    "training": dict,
-    "results": dict,
-}
+# Packages are older than some options; what they do not name they do not have.
+_OPTIONAL_FEATURES = ("significance",)
 
 
 class ModelPackageError(ValueError):
@@ -53,72 +52,105 @@ class ModelPackageError(ValueError):
     """
 
 
-def _expect(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ModelPackageError(otherwise)
+class _Strict(BaseModel):
+    """Keys and types as written: no more keys, no numbers in strings."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _is(value: object, kind: type) -> bool:
-    """Whether a value is of a type as YAML means it: integers are numbers;
-    booleans, and what is not finite, are not.
-    """
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
-    return isinstance(value, kind)
+class Calibration(_Strict):
+    """Scores, and the probability at each that a detection is right."""
+
+    score: Annotated[tuple[float, ...], Field(min_length=2)]
+    probability: tuple[float, ...]
+
+    @field_validator("score")
+    @classmethod
+    def _increases(cls, score: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(one < other for one, other in pairwise(score)):
+            raise ValueError("expected increasing numbers")
+        return score
+
+    @field_validator("probability")
+    @classmethod
+    def _fits(cls, probability: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        score = info.data.get("score", probability)
+        if len(score) != len(probability):
+            raise ValueError(f"there are {len(score)} scores and {len(probability)} probabilities")
+        if not all(one <= other for one, other in pairwise([0, *probability, 1])):
+            raise ValueError("expected numbers from 0 to 1 that never decrease")
+        return probability
 
 
-def _check_keys(content: Mapping[Any, Any], kinds: Mapping[str, type], prefix: str = "") -> None:
-    """Refuse a mapping that has not just these keys, with these types."""
-    missing, unknown = kinds.keys() - content.keys(), content.keys() - kinds.keys()
-    _expect(not missing, f"lacks {', '.join(prefix + key for key in sorted(missing))}")
-    _expect(not unknown, f"has unknown keys: {', '.join(prefix + key for key in sorted(map(str, unknown)))}")
-    for key, kind in kinds.items():
-        _expect(
-            _is(content[key], kind),
-            f"{prefix}{key} is {content[key]!r}; expected a value of type {kind.__name__}",
-        )
+def _canonical(bands: tuple[str, ...]) -> tuple[str, ...]:
+    if bands != CANONICAL_BANDS:
+        raise ValueError(f"expected {list(CANONICAL_BANDS)}")
+    return bands
 
 
-def _check_calibration(content: Mapping[str, Any]) -> None:
-    _check_keys(content, {"score": list, "probability": list}, "calibration.")
-    scores, probabilities = content["score"], content["probability"]
-    for key, values in content.items():
-        _expect(
-            all(_is(value, float) for value in values),
-            f"calibration.{key} is {values}; expected finite numbers",
-        )
-    _expect(
-        len(scores) == len(probabilities) >= 2,
-        f"calibration has {len(scores)} scores and {len(probabilities)} probabilities; "
-        "expected two or more, and as many of both",
-    )
-    _expect(
-        all(one < other for one, other in pairwise(scores)),
-        f"calibration.score is {scores}; expected increasing numbers",
-    )
-    _expect(
-        all(one <= other for one, other in pairwise([0, *probabilities, 1])),
-        f"calibration.probability is {probabilities}; expected numbers from 0 to 1 that never decrease",
-    )
+def _all_named(features: Any) -> Any:
+    """A default that changes must not change what a network is given."""
+    if isinstance(features, dict):
+        names = {field.name for field in fields(FeatureOptions)}.difference(_OPTIONAL_FEATURES)
+        missing = sorted(names.difference(features))
+        if missing:
+            raise ValueError(f"lacks {', '.join(missing)}")
+    return features
 
 
-def _check_files(files: Mapping[Any, Any]) -> None:
-    for name, digest in files.items():
-        # A name with a folder in it could lead out of the package.
-        _expect(
-            isinstance(name, str) and Path(name).name == name,
-            f"files has {name!r}; expected the name of a file in the package's folder",
-        )
-        _expect(
-            isinstance(digest, str) and len(digest) == 64,
-            f"sha256 of {name} is {digest!r}; expected 64 hexadecimal digits",
-        )
+def _plain_name(name: str) -> str:
+    # One with a folder in it could lead out of the package.
+    if Path(name).name != name:
+        raise ValueError("expected the name of a file in the package's folder")
+    return name
 
 
-def check_description(content: Any) -> None:
-    """Refuse the content of a ``package.yaml`` that cannot be worked with.
+_FileName = Annotated[str, AfterValidator(_plain_name)]
+_Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PackageDescription(_Strict):
+    """Content of a ``package.yaml``; see `ModelPackage` for its meaning."""
+
+    format: Literal[1]  # FORMAT; of another nothing else is known
+    name: str
+    bands: Annotated[tuple[str, ...], AfterValidator(_canonical)]
+    pixel_scale_arcsec: Annotated[float, Field(gt=0)]
+    features: Annotated[FeatureOptions, BeforeValidator(_all_named)]
+    stride: Annotated[int, Field(ge=1)]
+    margin: Annotated[int, Field(ge=0)]
+    tile_size: int
+    calibration: Calibration
+    score_threshold: Annotated[float, Field(ge=0, le=1)]
+    files: dict[_FileName, _Sha256]
+    training: dict[str, Any]
+    results: dict[str, Any]
+
+    @field_validator("tile_size")
+    @classmethod
+    def _holds_margins(cls, tile_size: int, info: ValidationInfo) -> int:
+        stride, margin = info.data.get("stride", 1), info.data.get("margin", 0)
+        if tile_size % stride or tile_size < 2 * margin + stride:
+            raise ValueError(
+                f"expected a multiple of stride ({stride}) that holds two margins ({margin}) and a stride"
+            )
+        return tile_size
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first thing that is wrong: field, value and what was expected."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    if first["type"] == "missing":
+        return f"lacks {field}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"has an unknown key: {field}"
+    said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+    return f"{field} is {first['input']!r:.200}; {said[0].lower()}{said[1:]}"
+
+
+def read_description(content: Any) -> PackageDescription:
+    """Check the content of a ``package.yaml``.
 
     Parameters
     ----------
@@ -128,30 +160,11 @@ def check_description(content: Any) -> None:
     Raises
     ------
     ModelPackageError
-        Raised if a key is missing or unknown, or a value makes no sense.
+        Raised, with the field, if a key is missing or unknown, or a value
+        makes no sense.
     """
-    _expect(isinstance(content, dict), f"holds {content!r:.50}; expected a mapping")
-    # Of another format nothing else is known.
-    _expect(content.get("format") == FORMAT, f"format is {content.get('format')!r}; expected {FORMAT}")
-    _check_keys(content, _KEYS)
-    bands, scale, threshold = (content[key] for key in ("bands", "pixel_scale_arcsec", "score_threshold"))
-    _expect(bands == list(CANONICAL_BANDS), f"bands are {bands}; expected {list(CANONICAL_BANDS)}")
-    _expect(scale > 0, f"pixel_scale_arcsec is {scale}; it must be positive")
-    _expect(0 <= threshold <= 1, f"score_threshold is {threshold}; expected 0 to 1")
-    # Packages are older than some options; what they do not name they do not have.
-    features = {"significance": False, **content["features"]}
-    _check_keys(features, {f.name: type(f.default) for f in fields(FeatureOptions)}, "features.")
+    # As JSON, in which strictness lets lists be tuples and mappings options.
     try:
-        FeatureOptions(**content["features"])
-    except ValueError as error:
-        raise ModelPackageError(f"features: {error}") from error
-    tile_size, margin, stride = (content[key] for key in ("tile_size", "margin", "stride"))
-    _expect(stride >= 1, f"stride is {stride}; it must be positive")
-    _expect(margin >= 0, f"margin is {margin}; it must not be negative")
-    _expect(
-        tile_size % stride == 0 and tile_size >= 2 * margin + stride,
-        f"tile_size is {tile_size}; expected a multiple of stride ({stride}) "
-        f"that holds two margins ({margin}) and a stride",
-    )
-    _check_calibration(content["calibration"])
-    _check_files(content["files"])
+        return PackageDescription.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise ModelPackageError(_one_line(error)) from error
