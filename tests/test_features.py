@@ -24,9 +24,11 @@ from conftest import make_scene
 from lsst.meas.residualdetect.network.features import (
     CANONICAL_BANDS,
     FeatureOptions,
+    channels_in_box,
     in_noise_units,
     network_input,
 )
+from lsst.meas.residualdetect.network.significance import matched_psfs
 
 SOURCES = [(30.0, 30.0, (300.0, 500.0, 900.0)), (40.0, 20.0, (900.0, 100.0, 50.0))]
 GRI = [CANONICAL_BANDS.index(band) for band in "gri"]
@@ -153,3 +155,25 @@ def test_options_that_make_no_channels_are_refused(name):
     for value in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=f"{name} is .*; it must be positive"):
             FeatureOptions(**{name: value})
+
+
+@pytest.mark.parametrize("significance", [False, True])
+@pytest.mark.parametrize(
+    "box", [(slice(0, 40), slice(24, 64)), (slice(16, 48), slice(8, 40)), (slice(40, 96), slice(16, 72))]
+)
+def test_the_channels_of_a_box_are_those_of_the_whole_cut_out(scene, model, significance, box):
+    scene = replace(scene, origin=(100, -50))
+    peaks = np.array([(130.2, -19.7), (140, -30), (115.4, -41.6), (168, 18)])
+    options = FeatureOptions(significance=significance)
+    everywhere = (slice(0, scene.shape[0]), slice(0, scene.shape[1]))
+    whole = channels_in_box(scene, model, peaks, everywhere, options)
+    part = channels_in_box(scene, model, peaks, box, options)
+    for ours, theirs in zip(part, whole, strict=True):
+        np.testing.assert_allclose(ours, theirs[:, *box], atol=1e-5)
+    assert len(part[1]) == options.n_channels
+    residual, expected = in_noise_units(scene, model)
+    np.testing.assert_array_equal(whole[0], residual)
+    psfs = matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS)
+    np.testing.assert_array_equal(
+        whole[1], network_input(residual, expected, peaks - scene.origin, options, psfs)
+    )

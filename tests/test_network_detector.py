@@ -124,6 +124,8 @@ def test_a_patch_of_many_tiles_is_one_image(package):
     whole = MaskRcnn(replace(package, tile_size=1000), find_maxima).detect(scene, nothing, [])
     assert tiled == whole
     assert len(tiled) > 20
+    for options in ({"tile_size": 37}, {"n_tiles": 3}):
+        assert MaskRcnn(package, find_maxima, **options).detect(scene, nothing, []) == tiled
     assert [c.score for c in tiled] == sorted((c.score for c in tiled), reverse=True)
     for candidate in tiled:
         rows, columns = candidate.footprint.bbox
@@ -191,6 +193,20 @@ def test_scores_are_calibrated_and_equal_ones_ordered_by_place(package):
     ]
     # Of an empty mask the centre is left.
     assert [c.footprint.spans.tolist() for c in found[:1]] == [[[13, 13, 14]]]
+
+
+def test_what_is_hardly_a_source_is_no_candidate(package):
+    boxes = [[x, 4, x + 3, 7] for x in (4, 12, 20)]
+    scene = make_scene([], shape=(32, 32))
+    network = Fixed(boxes, [0.04, 0.051, 0.5])
+
+    def scores(**options):
+        found = MaskRcnn(package, network, **options).detect(scene, np.zeros_like(scene.images), [])
+        return [c.score for c in found]
+
+    assert scores() == pytest.approx([0.2, 0.0204])
+    assert scores(min_score=0) == pytest.approx([0.2, 0.0204, 0.016])
+    assert scores(min_score=0.1) == pytest.approx([0.2])
 
 
 @pytest.mark.parametrize("origin", [(0, 0), (1, 1)])

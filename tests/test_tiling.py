@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.residualdetect.network.tiling import detect_in_tiles, make_tiles
+from lsst.meas.residualdetect.network.tiling import detect_in_tile, make_tiles
 from tiny_network import REACH_PIX, find_maxima
 
 lengths = st.integers(1, 90)
@@ -41,8 +41,16 @@ def sky(height, width, seed=0, n_sources=30):
     rng = np.random.default_rng(seed)
     channels = np.zeros((13, height, width), np.float32)
     y, x = rng.integers(0, [[height], [width]], (2, n_sources))
-    channels[0, y, x] = rng.uniform(5, 80, n_sources)
+    channels[0, y, x] = rng.uniform(20, 80, n_sources)
     return channels
+
+
+def detect_in_tiles(network, channels, **tiling):
+    found = [
+        detect_in_tile(network, channels[:, *tile.box], tile)
+        for tile in make_tiles(channels.shape[1:], **tiling)
+    ]
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
 def in_order(found):
@@ -51,6 +59,7 @@ def in_order(found):
     return boxes[order], scores[order], masks[order]
 
 
+@settings(deadline=None)
 @given(lengths, lengths, tilings)
 def test_cores_part_the_image_and_keep_their_distance_from_inner_edges(height, width, tiling):
     seen = np.zeros((height, width), int)
@@ -62,6 +71,20 @@ def test_cores_part_the_image_and_keep_their_distance_from_inner_edges(height, w
             assert core.start - box.start >= tiling["margin"] or core.start == box.start == 0
             assert box.stop - core.stop >= tiling["margin"] or core.stop == length <= box.stop
     assert (seen == 1).all()
+
+
+@settings(deadline=None)
+@given(lengths, tilings)
+def test_tiles_are_as_few_as_can_be_and_no_larger_than_that_needs(length, tiling):
+    def most_covered(n, size):
+        return size + (n - 1) * (size - -(-2 * tiling["margin"] // stride) * stride)
+
+    stride = tiling["stride"]
+    tiles = make_tiles((length, 1), **tiling)
+    (size,) = {tile.box[0].stop - tile.box[0].start for tile in tiles}
+    assert most_covered(len(tiles), size) >= length
+    assert len(tiles) == 1 or most_covered(len(tiles) - 1, tiling["tile_size"]) < length
+    assert size == stride or most_covered(len(tiles), size - stride) < length
 
 
 @settings(deadline=None, max_examples=60)

@@ -54,9 +54,11 @@ class Footprint:
         """The pixels where ``mask`` (y, x) is true; ``origin`` (y, x) is the
         position of its first pixel.
         """
-        edges = np.diff(np.pad(np.asarray(mask, dtype=np.int8), ((0, 0), (1, 1))), axis=1)
-        y, first = np.nonzero(edges == 1)
-        after = np.nonzero(edges == -1)[1]
+        padded = np.zeros((mask.shape[0], mask.shape[1] + 2), bool)
+        padded[:, 1:-1] = mask
+        # Every other change ends a span.
+        y, edges = np.nonzero(padded[:, 1:] != padded[:, :-1])
+        y, first, after = y[::2], edges[::2], edges[1::2]
         return cls(np.stack([y + origin[0], first + origin[1], after + origin[1]], axis=1))
 
     def __eq__(self, other: object) -> bool:

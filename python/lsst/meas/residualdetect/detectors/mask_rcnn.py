@@ -26,17 +26,22 @@ import numpy.typing as npt
 from ..boxes import nearest_pixel
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
-from ..network.features import CANONICAL_BANDS, in_noise_units, network_input
+from ..network.features import CANONICAL_BANDS, channels_in_box
 from ..network.package import ModelPackage
 from ..network.paste_mask import paste_mask
-from ..network.significance import matched_psfs
-from ..network.tiling import Network, detect_in_tiles
-from ..scene import Array, Scene
+from ..network.tiling import Network, Tile, detect_in_tile, make_tiles
+from ..scene import Array, Positions, Scene
 from ..suppression import repeats
+from ..threads import in_parallel
 
-__all__ = ["MaskRcnn"]
+__all__ = ["DEFAULT_MIN_SCORE", "DEFAULT_TILE_SIZE", "MaskRcnn"]
 
 _log = logging.getLogger(__name__)
+
+DEFAULT_MIN_SCORE = 0.02
+
+# A tile of so many pixels a side takes some 350 MiB in ONNX Runtime.
+DEFAULT_TILE_SIZE = 768
 
 # Two detections nearer than this are one source found twice. Pixels.
 _SAME_SOURCE_PIX = 1.0
@@ -48,7 +53,7 @@ _BAND_SNR = 3.0
 _PIXEL_SCALE_TOLERANCE = 0.3
 
 
-def _once(centres: npt.NDArray[np.float64], scores: Array) -> list[int]:
+def _once(centres: Positions, scores: npt.NDArray[np.floating]) -> list[int]:
     """Indices of detections, surest first, without those that repeat a surer
     one.
     """
@@ -57,31 +62,13 @@ def _once(centres: npt.NDArray[np.float64], scores: Array) -> list[int]:
     return kept
 
 
-def _footprint(
-    mask: Array, box: npt.NDArray[np.float64], centre: tuple[float, float], scene: Scene
-) -> Footprint:
-    pixels, where = paste_mask(mask, box, scene.shape)
-    first = tuple(side.start + start for side, start in zip(where, scene.origin, strict=True))
-    row, column = nearest_pixel(centre, first).tolist()
-    pixels[min(max(row, 0), pixels.shape[0] - 1), min(max(column, 0), pixels.shape[1] - 1)] = True
-    return Footprint.from_mask(pixels, (first[0], first[1]))
-
-
-def _bands(footprint: Footprint, residual: Array, bad: npt.NDArray[np.bool_], scene: Scene) -> frozenset[str]:
-    """Bands in which the residual, summed over a footprint, stands out."""
-    rows, columns = (
-        slice(side.start - start, side.stop - start)
-        for side, start in zip(footprint.bbox, scene.origin, strict=True)
-    )
-    mask = footprint.to_mask()
-    seen = set()
-    for index, band in enumerate(scene.bands):
-        good = mask & ~bad[index, rows, columns]
-        if band in CANONICAL_BANDS and good.any():
-            in_sigma = residual[CANONICAL_BANDS.index(band), rows, columns][good]
-            if in_sigma.sum(dtype=np.float64) >= _BAND_SNR * np.sqrt(in_sigma.size):
-                seen.add(band)
-    return frozenset(seen)
+def _bands(in_sigma: Array) -> frozenset[str]:
+    """Bands in which pixels (6, n) in units of the noise, summed, stand out;
+    bad pixels are 0.
+    """
+    n_good = (in_sigma != 0).sum(axis=1)
+    seen = (n_good > 0) & (in_sigma.sum(axis=1, dtype=np.float64) >= _BAND_SNR * np.sqrt(n_good))
+    return frozenset(band for band, is_seen in zip(CANONICAL_BANDS, seen.tolist(), strict=True) if is_seen)
 
 
 class MaskRcnn:
@@ -96,11 +83,29 @@ class MaskRcnn:
         What the network was made for.
     network : `Network`
         Runs it on a tile.
+    min_score : `float`, optional
+        What is surer not to be a source than this is not even a candidate.
+    tile_size : `int`, optional
+        Largest side in pixels of the tiles that an image is looked at in;
+        the package's own if that is smaller. Memory goes with its square.
+    n_tiles : `int`, optional
+        Tiles that are looked at at a time.
     """
 
-    def __init__(self, package: ModelPackage, network: Network) -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        network: Network,
+        *,
+        min_score: float = DEFAULT_MIN_SCORE,
+        tile_size: int = DEFAULT_TILE_SIZE,
+        n_tiles: int = 1,
+    ) -> None:
         self.package = package
         self.network = network
+        self.min_score = min_score
+        self.tile_size = min(tile_size // package.stride * package.stride, package.tile_size)
+        self.n_tiles = n_tiles
         self._has_warned = False
 
     @property
@@ -114,36 +119,46 @@ class MaskRcnn:
         Candidates come in the order of their scores, surest first.
         """
         self._check_pixel_scale(scene)
-        residual, expected = in_noise_units(scene, model)
-        known = np.array([(peak.y, peak.x) for peak in peaks]).reshape(-1, 2) - scene.origin
-        psfs = matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS)
-        boxes, scores, masks = detect_in_tiles(
-            self.network,
-            network_input(residual, expected, known, self.package.features, psfs),
-            tile_size=self.package.tile_size,
-            margin=self.package.margin,
-            stride=self.package.stride,
-        )
-        if not len(boxes):
-            return []
-        # Boxes are x first, and have their pixels' edges on integers.
-        centres = boxes.reshape(-1, 2, 2).mean(axis=1)[:, ::-1] - 0.5
+        known = np.array([(peak.y, peak.x) for peak in peaks]).reshape(-1, 2)
+        tiles = make_tiles(scene.shape, self.tile_size, self.package.margin, self.package.stride)
+
+        def look(tile: Tile) -> list[tuple[float, Candidate]]:
+            return self._in_tile(scene, model, known, tile)
+
+        # One tile at a time may have all threads there are.
+        in_tiles = map(look, tiles) if self.n_tiles == 1 else in_parallel(look, tiles, self.n_tiles)
+        found = [pair for in_tile in in_tiles for pair in in_tile]
+        centres = np.array([(candidate.y, candidate.x) for _, candidate in found]).reshape(-1, 2)
+        return [found[index][1] for index in _once(centres, np.array([score for score, _ in found]))]
+
+    def _in_tile(
+        self, scene: Scene, model: Array, known: Positions, tile: Tile
+    ) -> list[tuple[float, Candidate]]:
+        """Candidates of a tile, with the network's own scores."""
+        residual, channels = channels_in_box(scene, model, known, tile.box, self.package.features)
+        boxes, scores, masks = detect_in_tile(self.network, channels, tile)
         probabilities = self.package.probability(scores)
-        bad = scene.bad()
-        candidates = []
-        for index in _once(centres, scores):
-            y, x = (centres[index] + scene.origin).tolist()
-            footprint = _footprint(masks[index], boxes[index], (y, x), scene)
-            candidates.append(
-                Candidate(
-                    y=y,
-                    x=x,
-                    score=float(probabilities[index]),
-                    footprint=footprint,
-                    bands=_bands(footprint, residual, bad, scene),
-                )
+        # Boxes are x first, and have their pixels' edges on integers.
+        centres = boxes.reshape(-1, 2, 2).mean(axis=1)[:, ::-1] - 0.5 + scene.origin
+        corner = (tile.box[0].start, tile.box[1].start)
+        first = (corner[0] + scene.origin[0], corner[1] + scene.origin[1])
+        nearest = nearest_pixel(centres, first)
+        boxes -= np.tile(corner[::-1], 2)
+        found = []
+        for index in np.flatnonzero(probabilities >= self.min_score).tolist():
+            pixels, (rows, columns) = paste_mask(masks[index], boxes[index], residual.shape[1:])
+            row, column = nearest[index].tolist()
+            pixels[min(row, rows.stop - 1) - rows.start, min(column, columns.stop - 1) - columns.start] = True
+            y, x = centres[index].tolist()
+            candidate = Candidate(
+                y=y,
+                x=x,
+                score=float(probabilities[index]),
+                footprint=Footprint.from_mask(pixels, (first[0] + rows.start, first[1] + columns.start)),
+                bands=_bands(residual[:, rows, columns][:, pixels]),
             )
-        return candidates
+            found.append((float(scores[index]), candidate))
+        return found
 
     def _check_pixel_scale(self, scene: Scene) -> None:
         expected = self.package.pixel_scale_arcsec

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..boxes import nearest_pixel
-from ..scene import DEFAULT_BAD_PLANES, Array, Scene
-from .significance import psf_significance
+from ..boxes import Box, nearest_pixel
+from ..scene import DEFAULT_BAD_PLANES, Array, Positions, Scene
+from .significance import PSF_SIDE, matched_psfs, psf_significance
 
-__all__ = ["CANONICAL_BANDS", "FeatureOptions", "in_noise_units", "network_input"]
+__all__ = ["CANONICAL_BANDS", "FeatureOptions", "channels_in_box", "in_noise_units", "network_input"]
 
 CANONICAL_BANDS: tuple[str, ...] = ("u", "g", "r", "i", "z", "y")
 
@@ -82,7 +82,10 @@ def _limited(values: Array) -> Array:
 
 
 def in_noise_units(
-    scene: Scene, model: Array, bad_planes: Sequence[str] = DEFAULT_BAD_PLANES
+    scene: Scene,
+    model: Array,
+    bad_planes: Sequence[str] = DEFAULT_BAD_PLANES,
+    box: Box = (slice(None), slice(None)),
 ) -> tuple[Array, Array]:
     """Residual and model over the standard deviation of each pixel.
 
@@ -94,6 +97,8 @@ def in_noise_units(
         All deblended sources summed, convolved to each band's PSF.
     bad_planes : `~collections.abc.Sequence` [`str`], optional
         Mask planes whose pixels are not used.
+    box : `tuple` [`slice`, `slice`], optional
+        Array indices (y, x) of the pixels wanted; all if absent.
 
     Returns
     -------
@@ -108,16 +113,16 @@ def in_noise_units(
     """
     if not set(scene.bands) & set(CANONICAL_BANDS):
         raise ValueError(f"scene {scene.name!r} has bands {list(scene.bands)}, none of {CANONICAL_BANDS}")
-    shape = (len(CANONICAL_BANDS), *scene.shape)
+    per_sigma = np.sqrt(scene.weights(bad_planes, box))
+    shape = (len(CANONICAL_BANDS), *per_sigma.shape[1:])
     residuals, models = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    per_sigma = np.sqrt(scene.weights(bad_planes))
     for index, band in enumerate(scene.bands):
         if band in CANONICAL_BANDS:
             place = CANONICAL_BANDS.index(band)
             with np.errstate(over="ignore", invalid="ignore"):
-                in_sigma = np.nan_to_num(model[index], nan=0, posinf=0, neginf=0) * per_sigma[index]
+                in_sigma = np.nan_to_num(model[index, *box], nan=0, posinf=0, neginf=0) * per_sigma[index]
                 models[place] = _limited(in_sigma)
-                residuals[place] = _limited(scene.images[index] * per_sigma[index] - in_sigma)
+                residuals[place] = _limited(scene.images[index, *box] * per_sigma[index] - in_sigma)
     return residuals, models
 
 
@@ -125,7 +130,8 @@ def _peak_image(peaks: npt.NDArray[np.floating], shape: tuple[int, int], sigma_p
     """A Gaussian of unit height at each peak; the highest where they meet."""
     image = np.zeros(shape, np.float32)
     reach = int(np.ceil(4 * sigma_pix))
-    for y, x in peaks:
+    near = np.all((peaks > -reach - 1) & (peaks < np.add(shape, reach)), axis=1)
+    for y, x in peaks[near]:
         row, column = nearest_pixel((y, x)).tolist()
         rows = np.arange(max(row - reach, 0), min(row + reach + 1, shape[0]))
         columns = np.arange(max(column - reach, 0), min(column + reach + 1, shape[1]))
@@ -181,3 +187,46 @@ def network_input(
         found = psf_significance(residual, psfs) / np.float32(options.softening)
         channels[-n:] = options.residual_scale * np.arcsinh(found)
     return channels
+
+
+def channels_in_box(
+    scene: Scene, model: Array, peaks: Positions, box: Box, options: FeatureOptions
+) -> tuple[Array, Array]:
+    """Channels of a part of a scene: to rounding those of the whole, cut out.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        Coadds.
+    model : `numpy.ndarray`, (band, y, x), float32
+        All deblended sources summed, convolved to each band's PSF.
+    peaks : `numpy.ndarray`, (n, 2)
+        Positions (y, x) of the known peaks, in patch coordinates.
+    box : `tuple` [`slice`, `slice`]
+        Array indices (y, x); what lies beyond the last row or column is not
+        there.
+    options : `FeatureOptions`
+        Scaling.
+
+    Returns
+    -------
+    residual : `numpy.ndarray`, (6, y, x), float32
+        In units of the noise; see `in_noise_units`.
+    channels : `numpy.ndarray`, (channel, y, x), float32
+        See `network_input`.
+    """
+    # The significance of a pixel comes from its neighbours too.
+    reach = PSF_SIDE // 2 if options.significance else 0
+    rows, columns = (
+        slice(max(side.start - reach, 0), min(side.stop + reach, length))
+        for side, length in zip(box, scene.shape, strict=True)
+    )
+    residual, expected = in_noise_units(scene, model, box=(rows, columns))
+    corner = np.add(scene.origin, (rows.start, columns.start))
+    psfs = matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS) if options.significance else None
+    channels = network_input(residual, expected, peaks - corner, options, psfs)
+    inner = (
+        slice(box[0].start - rows.start, box[0].stop - rows.start),
+        slice(box[1].start - columns.start, box[1].stop - columns.start),
+    )
+    return residual[:, *inner], channels[:, *inner]

@@ -30,7 +30,7 @@ def _interpolation(pixels: slice, first: float, last: float, n: int) -> npt.NDAr
     centres; beyond the values there are zeros.
     """
     at = (np.arange(pixels.start, pixels.stop) + 0.5 - first) / (last - first) * n - 0.5
-    return np.clip(1 - np.abs(np.subtract.outer(at, np.arange(n))), 0, None)
+    return np.maximum(1 - np.abs(at[:, None] - np.arange(n)), 0)
 
 
 def paste_mask(

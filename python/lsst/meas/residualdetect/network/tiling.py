@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from ..scene import Array
 
-__all__ = ["Network", "Tile", "detect_in_tiles", "make_tiles"]
+__all__ = ["Network", "Tile", "detect_in_tile", "make_tiles"]
 
 Network = Callable[[Array], tuple[Array, Array, Array]]
 """Finds sources in channels (channel, y, x), float32.
@@ -58,13 +58,15 @@ class Tile:
 def _spans(length: int, size: int, margin: int, stride: int) -> list[tuple[slice, slice]]:
     """Boxes and cores along one axis."""
     padded = -(-length // stride) * stride
-    last = max(padded - size, 0)
-    step = (size - 2 * margin) // stride * stride
-    starts = [*range(0, last, step), last]
+    overlap = -(-2 * margin // stride) * stride
+    n = max(-(-(padded - overlap) // (size - overlap)), 1)
+    # So many tiles are needed; they need not be larger than this.
+    size = -(-(padded + (n - 1) * overlap) // (n * stride)) * stride
+    starts = [min(tile * (size - overlap), padded - size) for tile in range(n)]
     # In the middle of the overlap, which is at least two margins wide.
     seams = [(one + size + other) // 2 for one, other in pairwise(starts)]
     return [
-        (slice(start, min(start + size, padded)), slice(first, after))
+        (slice(start, start + size), slice(first, after))
         for start, (first, after) in zip(starts, pairwise([0, *seams, length]), strict=True)
     ]
 
@@ -77,8 +79,8 @@ def make_tiles(shape: tuple[int, int], tile_size: int, margin: int, stride: int)
     shape : `tuple` [`int`, `int`]
         Height and width of the image in pixels.
     tile_size : `int`
-        Side of a tile, a multiple of ``stride``; an image smaller than that
-        is one tile.
+        Largest side of a tile, a multiple of ``stride``. Tiles are as few as
+        it allows, and no larger than so few need be.
     margin : `int`
         Least distance of a core from those edges of its tile that are not
         edges of the image.
@@ -108,13 +110,6 @@ def make_tiles(shape: tuple[int, int], tile_size: int, margin: int, stride: int)
     ]
 
 
-def _cut(channels: Array, box: tuple[slice, slice]) -> Array:
-    """A tile's pixels; zeros beyond the edges of the image."""
-    pixels = channels[:, *box]
-    lacking = [(0, side.stop - side.start - have) for side, have in zip(box, pixels.shape[1:], strict=True)]
-    return np.ascontiguousarray(np.pad(pixels, [(0, 0), *lacking]))
-
-
 def _in_core(boxes: npt.NDArray[np.float64], core: tuple[slice, slice]) -> npt.NDArray[np.bool_]:
     """Whether the centres of boxes lie in a core, whose edges are half-open."""
     inside = np.ones(len(boxes), bool)
@@ -124,23 +119,24 @@ def _in_core(boxes: npt.NDArray[np.float64], core: tuple[slice, slice]) -> npt.N
     return inside
 
 
-def detect_in_tiles(
-    network: Network, channels: Array, *, tile_size: int, margin: int, stride: int
+def detect_in_tile(
+    network: Network, channels: Array, tile: Tile
 ) -> tuple[npt.NDArray[np.float64], Array, Array]:
-    """Find sources in an image of any size.
+    """Find the sources of one tile of an image.
 
-    A source is taken from the tile whose core holds the centre of its box,
-    thus once. A network that sees no farther than ``margin`` finds the same
+    A source belongs to the tile whose core holds the centre of its box, thus
+    to one. A network that sees no farther than the margin finds the same
     whatever the tiles.
 
     Parameters
     ----------
     network : `Network`
-        Finds sources in a tile.
+        Finds sources in pixels.
     channels : `numpy.ndarray`, (channel, y, x), float32
-        The whole image.
-    tile_size, margin, stride : `int`
-        See `make_tiles`.
+        Those of the tile's pixels that lie in the image; beyond its edges
+        the network sees zeros.
+    tile : `Tile`
+        Which one.
 
     Returns
     -------
@@ -152,17 +148,14 @@ def detect_in_tiles(
     masks : `numpy.ndarray`, (n, m, m), float32
         Their masks.
     """
-    found = []
-    for tile in make_tiles((channels.shape[1], channels.shape[2]), tile_size, margin, stride):
-        boxes, scores, masks = network(_cut(channels, tile.box))
-        corner = np.array([tile.box[1].start, tile.box[0].start], np.float64)
-        placed = np.asarray(boxes, np.float64) + np.tile(corner, 2)
-        usable = (
-            np.isfinite(placed).all(axis=1)
-            & np.isfinite(scores)
-            & (placed[:, :2] < placed[:, 2:]).all(axis=1)
-        )
-        kept = usable & _in_core(placed, tile.core)
-        found.append((placed[kept], scores[kept], masks[kept]))
-    boxes_of_tiles, scores_of_tiles, masks_of_tiles = zip(*found, strict=True)
-    return np.concatenate(boxes_of_tiles), np.concatenate(scores_of_tiles), np.concatenate(masks_of_tiles)
+    lacking = [
+        (0, side.stop - side.start - have) for side, have in zip(tile.box, channels.shape[1:], strict=True)
+    ]
+    boxes, scores, masks = network(np.ascontiguousarray(np.pad(channels, [(0, 0), *lacking])))
+    corner = np.array([tile.box[1].start, tile.box[0].start], np.float64)
+    placed = np.asarray(boxes, np.float64) + np.tile(corner, 2)
+    usable = (
+        np.isfinite(placed).all(axis=1) & np.isfinite(scores) & (placed[:, :2] < placed[:, 2:]).all(axis=1)
+    )
+    kept = usable & _in_core(placed, tile.core)
+    return placed[kept], scores[kept], masks[kept]
