@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from lsst.meas.residualdetect.io.package_files import find_file
+from lsst.meas.residualdetect.network.calibration import COVARIATES, FORMULA, CovariateCalibration
 from lsst.meas.residualdetect.network.features import CANONICAL_BANDS, FeatureOptions
 from lsst.meas.residualdetect.network.package import (
     DEFAULT_MODEL,
@@ -31,6 +32,8 @@ from lsst.meas.residualdetect.network.package import (
     write_package,
 )
 from tiny_network import DESCRIPTION, make_package
+
+LOGISTIC = {"formula": FORMULA, "intercept": -1.0, "coefficients": dict.fromkeys(COVARIATES, 0.5)}
 
 
 @pytest.fixture
@@ -57,8 +60,15 @@ def test_what_is_written_is_read(folder):
 
 def test_probability_is_linear_between_the_corners_of_the_calibration(folder):
     package = load_package(str(folder))
-    found = package.probability(np.array([0.0, 0.25, 0.5, 0.75, 1.0]))
+    found = package.calibration.probability(np.array([0.0, 0.25, 0.5, 0.75, 1.0]))
     assert found == pytest.approx([0, 0.1, 0.2, 0.575, 0.95])
+
+
+def test_a_logistic_calibration_is_read_by_name(folder):
+    numbers = {name: float(place) for place, name in enumerate(COVARIATES)}
+    rewrite(folder, calibration={**LOGISTIC, "coefficients": dict(sorted(numbers.items()))})
+    calibration = load_package(str(folder)).calibration
+    assert calibration == CovariateCalibration(-1.0, tuple(numbers.values()))
 
 
 def test_a_package_is_found_by_name_where_eups_set_the_package_up(folder, tmp_path, monkeypatch):
@@ -131,6 +141,9 @@ def test_a_folder_here_does_not_stand_in_for_what_is_shipped(folder, tmp_path, m
             {"calibration": {"score": [0, "1"], "probability": [0, 1]}},
             "calibration.score.1 is '1'; input should be a valid number",
         ),
+        ({"calibration": {**LOGISTIC, "formula": 99}}, "calibration.formula is 99; .* knows formula 1 only"),
+        ({"calibration": {**LOGISTIC, "coefficients": {"bands": 1.0}}}, "expected just log_odds, "),
+        ({"calibration": {**LOGISTIC, "intercept": "1"}}, "calibration.intercept is '1'; .* valid number"),
         ({"files": {"../model.onnx": "0" * 64}}, "expected the name of a file in the package's folder"),
         ({"files": {"model.onnx": "abc"}}, "files.model.onnx is 'abc'; .*should match"),
         ({"features": {**DESCRIPTION["features"], "hue": 1.0}}, "has an unknown key: features.hue"),

@@ -26,7 +26,8 @@ import numpy.typing as npt
 from ..boxes import nearest_pixel
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
-from ..network.features import CANONICAL_BANDS, channels_in_box
+from ..network.calibration import covariates, filtered_noise, noise_boxes
+from ..network.features import CANONICAL_BANDS, channels_in_box, in_noise_units
 from ..network.package import ModelPackage
 from ..network.paste_mask import paste_mask
 from ..network.tiling import Network, Tile, detect_in_tile, make_tiles
@@ -120,29 +121,45 @@ class MaskRcnn:
         """
         self._check_pixel_scale(scene)
         known = np.array([(peak.y, peak.x) for peak in peaks]).reshape(-1, 2)
+        noise = self._noise(scene, model)
         tiles = make_tiles(scene.shape, self.tile_size, self.package.margin, self.package.stride)
 
         def look(tile: Tile) -> list[tuple[float, Candidate]]:
-            return self._in_tile(scene, model, known, tile)
+            return self._in_tile(scene, model, known, noise, tile)
 
         # One tile at a time may have all threads there are.
         in_tiles = map(look, tiles) if self.n_tiles == 1 else in_parallel(look, tiles, self.n_tiles)
         found = [pair for in_tile in in_tiles for pair in in_tile]
         centres = np.array([(candidate.y, candidate.x) for _, candidate in found]).reshape(-1, 2)
-        return [found[index][1] for index in _once(centres, np.array([score for score, _ in found]))]
+        once = _once(centres, np.array([score for score, _ in found]))
+        return sorted((found[index][1] for index in once), key=lambda candidate: -candidate.score)
+
+    def _noise(self, scene: Scene, model: Array) -> npt.NDArray[np.float64] | None:
+        """See `filtered_noise`; absent if the calibration does not use it."""
+        if not self.package.calibration.needs_covariates:
+            return None
+        return filtered_noise(in_noise_units(scene, model, box=box) for box in noise_boxes(scene.shape))
 
     def _in_tile(
-        self, scene: Scene, model: Array, known: Positions, tile: Tile
+        self,
+        scene: Scene,
+        model: Array,
+        known: Positions,
+        noise: npt.NDArray[np.float64] | None,
+        tile: Tile,
     ) -> list[tuple[float, Candidate]]:
         """Candidates of a tile, with the network's own scores."""
-        residual, channels = channels_in_box(scene, model, known, tile.box, self.package.features)
+        residual, expected, channels = channels_in_box(scene, model, known, tile.box, self.package.features)
         boxes, scores, masks = detect_in_tile(self.network, channels, tile)
-        probabilities = self.package.probability(scores)
         # Boxes are x first, and have their pixels' edges on integers.
         centres = boxes.reshape(-1, 2, 2).mean(axis=1)[:, ::-1] - 0.5 + scene.origin
         corner = (tile.box[0].start, tile.box[1].start)
         first = (corner[0] + scene.origin[0], corner[1] + scene.origin[1])
         nearest = nearest_pixel(centres, first)
+        measured = None
+        if noise is not None:
+            measured = covariates(residual, expected, known - first, centres - first, scores, noise)
+        probabilities = self.package.calibration.probability(scores, measured)
         boxes -= np.tile(corner[::-1], 2)
         found = []
         for index in np.flatnonzero(probabilities >= self.min_score).tolist():

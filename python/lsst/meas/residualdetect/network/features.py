@@ -191,7 +191,7 @@ def network_input(
 
 def channels_in_box(
     scene: Scene, model: Array, peaks: Positions, box: Box, options: FeatureOptions
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """Channels of a part of a scene: to rounding those of the whole, cut out.
 
     Parameters
@@ -210,7 +210,7 @@ def channels_in_box(
 
     Returns
     -------
-    residual : `numpy.ndarray`, (6, y, x), float32
+    residual, model : `numpy.ndarray`, (6, y, x), float32
         In units of the noise; see `in_noise_units`.
     channels : `numpy.ndarray`, (channel, y, x), float32
         See `network_input`.
@@ -229,4 +229,4 @@ def channels_in_box(
         slice(box[0].start - rows.start, box[0].stop - rows.start),
         slice(box[1].start - columns.start, box[1].stop - columns.start),
     )
-    return residual[:, *inner], channels[:, *inner]
+    return residual[:, *inner], expected[:, *inner], channels[:, *inner]

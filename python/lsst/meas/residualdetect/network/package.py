@@ -24,14 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import yaml
 
 from ..io.package_files import file_folders, find_file
 from ..io.whole_file import whole_file
+from .calibration import COVARIATES, CovariateCalibration, ScoreCalibration
 from .features import FeatureOptions
-from .package_description import FORMAT, ModelPackageError, read_description
+from .package_description import FORMAT, CovariateTable, ModelPackageError, ScoreTable, read_description
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -74,9 +73,8 @@ class ModelPackage:
         neighbouring tile.
     stride : `int`
         Corners and sides of tiles are multiples of this.
-    calibration_scores, calibration_probabilities : `tuple` [`float`, ...]
-        Scores, and the probability at each that a detection is right;
-        linear in between.
+    calibration : `ScoreCalibration` or `CovariateCalibration`
+        From scores to probabilities.
     score_threshold : `float`
         Probability from which a detection is taken.
     sha256 : `~collections.abc.Mapping` [`str`, `str`]
@@ -93,16 +91,11 @@ class ModelPackage:
     tile_size: int
     margin: int
     stride: int
-    calibration_scores: tuple[float, ...]
-    calibration_probabilities: tuple[float, ...]
+    calibration: ScoreCalibration | CovariateCalibration
     score_threshold: float
     sha256: Mapping[str, str]
     training: Mapping[str, Any]
     results: Mapping[str, Any]
-
-    def probability(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Probability that detections with these scores (n,) are right."""
-        return np.interp(scores, self.calibration_scores, self.calibration_probabilities)
 
     def file(self, name: str) -> Path:
         """Path of one of the files, whose content has been verified.
@@ -140,6 +133,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _calibration(table: ScoreTable | CovariateTable) -> ScoreCalibration | CovariateCalibration:
+    if isinstance(table, ScoreTable):
+        return ScoreCalibration(table.score, table.probability)
+    return CovariateCalibration(table.intercept, tuple(table.coefficients[name] for name in COVARIATES))
+
+
 def _parse(text: str, path: Path) -> ModelPackage:
     try:
         description = read_description(yaml.safe_load(text))
@@ -159,8 +158,7 @@ def _parse(text: str, path: Path) -> ModelPackage:
         tile_size=description.tile_size,
         margin=description.margin,
         stride=description.stride,
-        calibration_scores=description.calibration.score,
-        calibration_probabilities=description.calibration.probability,
+        calibration=_calibration(description.calibration),
         score_threshold=description.score_threshold,
         sha256=description.files,
         training=description.training,

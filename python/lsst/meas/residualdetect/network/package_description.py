@@ -29,16 +29,26 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
+from .calibration import COVARIATES, FORMULA
 from .features import CANONICAL_BANDS, FeatureOptions
 
-__all__ = ["FORMAT", "Calibration", "ModelPackageError", "PackageDescription", "read_description"]
+__all__ = [
+    "FORMAT",
+    "CovariateTable",
+    "ModelPackageError",
+    "PackageDescription",
+    "ScoreTable",
+    "read_description",
+]
 
 FORMAT = 1
 
@@ -58,7 +68,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Calibration(_Strict):
+class ScoreTable(_Strict):
     """Scores, and the probability at each that a detection is right."""
 
     score: Annotated[tuple[float, ...], Field(min_length=2)]
@@ -80,6 +90,35 @@ class Calibration(_Strict):
         if not all(one <= other for one, other in pairwise([0, *probability, 1])):
             raise ValueError("expected numbers from 0 to 1 that never decrease")
         return probability
+
+
+class CovariateTable(_Strict):
+    """A logistic function of a detection's `COVARIATES`."""
+
+    formula: int
+    intercept: float
+    coefficients: dict[str, float]
+
+    @field_validator("formula")
+    @classmethod
+    def _is_known(cls, formula: int) -> int:
+        if formula != FORMULA:
+            raise ValueError(f"this version of the software knows formula {FORMULA} only")
+        return formula
+
+    @field_validator("coefficients")
+    @classmethod
+    def _are_all_there(cls, coefficients: dict[str, float]) -> dict[str, float]:
+        if set(coefficients) != set(COVARIATES):
+            raise ValueError(f"expected just {', '.join(COVARIATES)}")
+        return coefficients
+
+
+_TABLE, _LOGISTIC = "table of scores", "logistic function"  # told apart by their keys
+
+
+def _kind(content: Any) -> str:
+    return _LOGISTIC if isinstance(content, dict) and "formula" in content else _TABLE
 
 
 def _canonical(bands: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,7 +159,9 @@ class PackageDescription(_Strict):
     stride: Annotated[int, Field(ge=1)]
     margin: Annotated[int, Field(ge=0)]
     tile_size: int
-    calibration: Calibration
+    calibration: Annotated[
+        Annotated[ScoreTable, Tag(_TABLE)] | Annotated[CovariateTable, Tag(_LOGISTIC)], Discriminator(_kind)
+    ]
     score_threshold: Annotated[float, Field(ge=0, le=1)]
     files: dict[_FileName, _Sha256]
     training: dict[str, Any]
@@ -140,7 +181,7 @@ class PackageDescription(_Strict):
 def _one_line(error: ValidationError) -> str:
     """The first thing that is wrong: field, value and what was expected."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    field = ".".join(str(part) for part in first["loc"] if part not in (_TABLE, _LOGISTIC)) or "the whole"
     if first["type"] == "missing":
         return f"lacks {field}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import platform
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
 
+from ..network.calibration import ScoreCalibration
 from ..network.features import CANONICAL_BANDS
 from ..network.modeling.config import feature_options
 from ..network.package import ModelPackage, write_package
@@ -201,7 +202,7 @@ def export_package(
         },
         "results": {},
     }
-    package = write_package(folder, description, _FILES)
+    write_package(folder, description, _FILES)
     candidates, n_targets = judge(folder)
     counted = candidates[np.isin(candidates["class"], [PeakClass.RIGHT, *WRONG])]
     score, probability = fit_calibration(
@@ -212,13 +213,13 @@ def export_package(
     if not np.isfinite(threshold):
         (folder / "package.yaml").unlink()
         raise ValueError(f"{checkpoint}: no threshold gives a purity of {target_purity:g}")
-    package = replace(package, calibration_scores=tuple(score), calibration_probabilities=tuple(probability))
+    calibration = ScoreCalibration(tuple(score), tuple(probability))
     return write_package(
         folder,
         {
             **description,
             "calibration": {"score": score, "probability": probability},
-            "score_threshold": round(float(package.probability(np.array([threshold]))[0]), 4),
+            "score_threshold": round(float(calibration.probability(np.array([threshold]))[0]), 4),
             "results": {
                 "calibration": {
                     "scenes": judged_on,
