@@ -170,10 +170,11 @@ def test_the_channels_of_a_box_are_those_of_the_whole_cut_out(scene, model, sign
     part = channels_in_box(scene, model, peaks, box, options)
     for ours, theirs in zip(part, whole, strict=True):
         np.testing.assert_allclose(ours, theirs[:, *box], atol=1e-5)
-    assert len(part[1]) == options.n_channels
+    assert len(part[2]) == options.n_channels
     residual, expected = in_noise_units(scene, model)
     np.testing.assert_array_equal(whole[0], residual)
+    np.testing.assert_array_equal(whole[1], expected)
     psfs = matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS)
     np.testing.assert_array_equal(
-        whole[1], network_input(residual, expected, peaks - scene.origin, options, psfs)
+        whole[2], network_input(residual, expected, peaks - scene.origin, options, psfs)
     )
