@@ -20,16 +20,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .candidates import DEFAULT_MIN_DISTANCE_PIX, Candidate, Fate, Placement, add_candidates, ranked
 from .deblend import DeblendOptions, check_engine
 from .deblend.singles import SKY_OBJECT, Unmodelled, model_singles
-from .detections import Detections
+from .detections import Detections, Peak
 from .detectors import Detector
 from .scene import DEFAULT_BAD_PLANES, Array, Scene, SceneError
 from .scene_model import SceneModel
+
+if TYPE_CHECKING:  # shown by what lies above, when somebody asks
+    from astropy.table import Table
+    from matplotlib.figure import Figure
 
 __all__ = ["FindMissingOptions", "Missing", "find_missing"]
 
@@ -133,6 +138,12 @@ class Missing:
         return self.scene.images - self.model_image
 
     @property
+    def new_peaks(self) -> tuple[Peak, ...]:
+        """Peaks that candidates became."""
+        ids = {placement.peak for placement in self.placements if placement.peak}
+        return tuple(peak for peak in self.detections.peaks if peak.id in ids)
+
+    @property
     def fates(self) -> Counter[Fate]:
         """How many candidates had each fate."""
         return Counter(placement.fate for placement in self.placements)
@@ -160,6 +171,25 @@ class Missing:
     def n_changed_parents(self) -> int:
         """Parents that gained a peak, those founded too."""
         return len({placement.parent for placement in self.placements if placement.peak})
+
+    @property
+    def table(self) -> Table:
+        """All candidates; see `candidate_table`."""
+        from .candidate_table import candidate_table
+
+        return candidate_table(self)
+
+    def plot(self, parent: int | None = None) -> Figure:
+        """A parent, or the whole scene, in pictures; see `missing_figure`."""
+        from .plots.missing_figure import missing_figure
+
+        return missing_figure(self, parent)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from .plots.missing_figure import missing_html
+
+        return missing_html(self)
 
     def at_threshold(self, score_threshold: float) -> Missing:
         """The same candidates taken from another score on.

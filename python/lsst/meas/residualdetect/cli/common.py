@@ -34,14 +34,9 @@ __all__ = [
     "console",
     "pipeline_path",
     "progress_bar",
-    "scene_paths",
 ]
 
 console = Console(stderr=True, highlight=False)
-
-scene_paths = click.argument(
-    "scenes", nargs=-1, required=True, metavar="SCENE...", type=click.Path(dir_okay=False, path_type=Path)
-)
 
 
 @contextmanager

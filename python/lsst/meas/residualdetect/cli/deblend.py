@@ -19,18 +19,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
 from ..deblend import engine_names
-from .common import check_folder, check_stems, progress_bar, scene_paths
+from .common import check_folder, progress_bar
+from .fits_arguments import fits_options
+from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
 
 __all__ = ["deblend"]
 
 
-@click.command()
+@click.command(short_help="Model the sources of scene files or FITS images.")
 @scene_paths
+@fits_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for the deblended scene files."
 )
@@ -41,33 +45,33 @@ __all__ = ["deblend"]
     show_default=True,
     help="Which deblender.",
 )
-def deblend(scenes: tuple[Path, ...], out: Path, engine: str) -> None:
+def deblend(scenes: tuple[Path, ...], out: Path, engine: str, **images: Any) -> None:
     """Write scene files again with the deblended model in them.
 
     The peaks of a scene file are deblended, or those that ordinary detection
     finds where it has none. The model is that of all sources, convolved to
-    each band's PSF and summed.
+    each band's PSF and summed. FITS images become one scene file.
 
     \b
-    Example:
+    Examples:
       residualdetect deblend scenes/*.npz --out deblended
+      residualdetect deblend --image g=g.fits --image r=r.fits --psf-fwhm 0.7 --out deblended
     """
     from ..deblend import deblend as run
-    from ..io.scene_file import read_scene_file, write_scene_file
-    from .scene_arguments import detections_of
+    from ..io.scene_file import write_scene_file
 
-    check_stems(scenes)
+    check_inputs(scenes, images)
     check_folder(out)
     replaced = [path for path in scenes if path.resolve() == (out / f"{path.stem}.npz").resolve()]
     if replaced:
         raise click.UsageError(f"--out {out} would replace {replaced[0]}; choose another folder")
-    with progress_bar("Deblending scenes", len(scenes)) as progress:
-        for path in scenes:
-            content = read_scene_file(path)
+    n_scenes = len(scenes) or 1
+    with progress_bar("Deblending scenes", n_scenes) as progress:
+        for path, content in scene_contents(scenes, images):
             detections = detections_of(content, path)
             model = run(content.scene, detections.parents, engine=engine)
             write_scene_file(
-                out / f"{path.stem}.npz",
+                out / f"{content.scene.name}.npz",
                 replace(
                     content,
                     peaks=np.array([(peak.y, peak.x) for peak in detections.peaks]).reshape(-1, 2),
@@ -79,4 +83,4 @@ def deblend(scenes: tuple[Path, ...], out: Path, engine: str) -> None:
             for parent in failed:
                 click.echo(f"{path}: parent {parent.parent_id} has no model: {parent.failure}", err=True)
             progress(1)
-    click.echo(f"{len(scenes)} scene files in {out}")
+    click.echo(f"{n_scenes} scene files in {out}")

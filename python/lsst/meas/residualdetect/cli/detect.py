@@ -19,22 +19,52 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
 from ..detectors import DEFAULT_DETECTOR, NETWORK_DETECTORS, detector_names
-from .common import check_parent, check_stems, progress_bar, scene_paths
+from ..find_missing import Missing
+from ..io.table_file import check_table_ending, is_table_ending
+from .common import check_parent, progress_bar
+from .fits_arguments import fits_options
+from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
+from .sky_outputs import SkyOutputs, metadata, sky_tables
 
 __all__ = ["detect"]
 
 _COLUMNS = ("scene", "y", "x", "score", "area", "parent")
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Find what the deblender missed in scene files.")
+def _rows(stem: str, missing: Missing) -> list[tuple[Any, ...]]:
+    """What the table of pixels says."""
+    return [
+        (stem, found.y, found.x, f"{found.score:.4f}", found.footprint.area, placement.parent)
+        for found, placement in zip(missing.candidates, missing.placements, strict=True)
+        if placement.peak
+    ]
+
+
+@click.command(short_help="Find what the deblender missed in scene files or FITS images.")
 @scene_paths
+@fits_options
 @click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="CSV table to write."
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Table of new sources to write: .csv, .ecsv, .fits, .parquet or .xml (VOTable).",
 )
+@click.option("--regions", type=_FILE, help="DS9 regions to write, known and new sources.")
+@click.option("--catalogue", type=_FILE, help="Table to write of known and new sources, deblended again.")
+@click.option(
+    "--model-images",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for FITS images of model and residual.",
+)
+@click.option("--picture", type=_FILE, help="PNG to write: colour, residual before and after, marks.")
 @click.option(
     "--model", metavar="NAME", help="Model package of a network: a folder, or a name under models/."
 )
@@ -49,30 +79,54 @@ _COLUMNS = ("scene", "y", "x", "score", "area", "parent")
     help="Score from which a candidate is taken; the detector's own if not given.",
 )
 def detect(
-    scenes: tuple[Path, ...], out: Path, model: str | None, detector: str | None, threshold: float | None
+    scenes: tuple[Path, ...],
+    out: Path,
+    model: str | None,
+    detector: str | None,
+    threshold: float | None,
+    regions: Path | None,
+    catalogue: Path | None,
+    model_images: Path | None,
+    picture: Path | None,
+    **images: Any,
 ) -> None:
-    """Find sources that the deblender missed in scene files, without a Butler.
+    """Find sources that the deblender missed, without a Butler.
 
-    Uses the model in a scene file, or deblends first where there is none.
-    The table has a row for each new source: scene (the file's stem), y, x
-    (pixels, centres on integers), score, area (pixels of its mask) and parent
-    (label of its footprint).
+    In scene files: uses the model in them, or deblends first where there is
+    none. A .csv table has a row for each new source: scene (the file's stem),
+    y, x (pixels, centres on integers), score, area (pixels of its mask) and
+    parent (label of its footprint).
+
+    In FITS images: one scene of all bands. The table has places on the sky,
+    fluxes with errors and the nearest known source; so has that of scene
+    files with another ending than .csv.
 
     \b
     Examples:
       residualdetect detect blend.npz --out new.csv
       residualdetect detect deblended/*.npz --out new.csv --threshold 8
       residualdetect detect blend.npz --out new.csv --model ./mine
+      residualdetect detect --image g=g.fits --image r=r.fits --out new.ecsv
+      residualdetect detect --image i=i.fits[SCI] --psf-fwhm 0.7 --noise i=wht.fits:weight \\
+          --peaks known.fits --out new.fits --regions new.reg --picture new.png
     """
+    from astropy.table import vstack
+
     from ..deblend import deblend
     from ..detectors import load_detector
     from ..find_missing import FindMissingOptions, find_missing
-    from ..io.scene_file import read_scene_file
+    from ..io.table_file import write_table
     from ..io.whole_file import whole_file
-    from .scene_arguments import detections_of
 
-    check_stems(scenes)
+    check_inputs(scenes, images)
+    outputs = SkyOutputs(regions, catalogue, model_images, picture)
+    if len(scenes) > 1 and outputs.given:
+        raise click.UsageError(f"{', '.join(outputs.given)}: of one scene at a time")
     check_parent(out)
+    outputs.check()
+    is_sky = not scenes or (is_table_ending(out) and out.suffix.lower() != ".csv")
+    if is_sky:
+        check_table_ending(out)
     detector = detector or ("onnx" if model else DEFAULT_DETECTOR)
     if model and detector not in NETWORK_DETECTORS:
         raise click.UsageError(
@@ -80,22 +134,30 @@ def detect(
         )
     finder = load_detector(detector, model or "")
     options = FindMissingOptions(score_threshold=threshold)
-    rows = []
-    with progress_bar("Looking at scenes", len(scenes)) as progress:
-        for path in scenes:
-            content = read_scene_file(path)
+    rows: list[tuple[Any, ...]] = []
+    tables = []
+    with progress_bar("Looking at scenes", len(scenes) or 1) as progress:
+        for path, content in scene_contents(scenes, images):
             scene = content.scene
             if scene.bad().all():
                 click.echo(f"{path}: every pixel of every band is masked", err=True)
             detections = detections_of(content, path)
             model_of_all = deblend(scene, detections.parents) if content.model is None else content.model
             missing = find_missing(scene, detections, model_of_all, finder, options)
-            rows += [
-                (path.stem, found.y, found.x, f"{found.score:.4f}", found.footprint.area, placement.parent)
-                for found, placement in zip(missing.candidates, missing.placements, strict=True)
-                if placement.peak
-            ]
+            rows += _rows(path.stem, missing)
+            if is_sky or outputs.given:
+                found = sky_tables(content, missing, model_of_all)
+                meta = metadata(content, detector, finder, missing.score_threshold)
+                outputs.write(content, missing, found, meta)
+                if scenes:
+                    found.new.add_column(np.full(len(found.new), path.stem), name="scene", index=0)
+                tables.append(found.new)
             progress(1)
-    with whole_file(out) as temporary, temporary.open("w", newline="") as stream:
-        csv.writer(stream).writerows([_COLUMNS, *rows])
-    click.echo(f"{len(rows)} new sources in {len(scenes)} scenes: {out}")
+    if is_sky:
+        table = vstack(tables, metadata_conflicts="silent")
+        table.meta = meta
+        write_table(out, table)
+    else:
+        with whole_file(out) as temporary, temporary.open("w", newline="") as stream:
+            csv.writer(stream).writerows([_COLUMNS, *rows])
+    click.echo(f"{len(rows)} new sources in {len(scenes) or 1} scene{'s' * (len(scenes) > 1)}: {out}")

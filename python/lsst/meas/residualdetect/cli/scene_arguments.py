@@ -13,18 +13,54 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Scene files without a Butler: what the commands on them share."""
+"""Scenes without a Butler: what the commands on them share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import click
 
 from ..detection import detect, detections_at
 from ..detections import Detections
 from ..io.scene_file import SceneFile
 from ..scene import SceneError
+from .common import check_stems
+from .fits_arguments import read_images
 
-__all__ = ["detections_of"]
+__all__ = ["check_inputs", "detections_of", "scene_contents", "scene_paths"]
+
+scene_paths = click.argument(
+    "scenes", nargs=-1, metavar="[SCENE]...", type=click.Path(dir_okay=False, path_type=Path)
+)
+
+
+def check_inputs(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> None:
+    """Refuse no input, both kinds at once, and files that have one name."""
+    if bool(scenes) == bool(images["images"]):
+        raise click.UsageError("expected either scene files or --image BAND=FILE for each band")
+    check_stems(scenes)
+
+
+def scene_contents(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> Iterator[tuple[Path, SceneFile]]:
+    """What to work on, with the file's name; scene files one at a time.
+
+    Parameters
+    ----------
+    scenes : `tuple` [`~pathlib.Path`]
+        Scene files.
+    images : `~collections.abc.Mapping`
+        Arguments of `read_images`.
+    """
+    from ..io.scene_file import read_scene_file
+
+    of_images = read_images(**images)
+    if of_images is not None:
+        yield Path(of_images.scene.name), of_images
+    for path in scenes:
+        yield path, read_scene_file(path)
 
 
 def detections_of(content: SceneFile, path: Path) -> Detections:

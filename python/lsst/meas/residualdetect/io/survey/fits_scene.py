@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import label as label_islands
 
 from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
 from ...scene_model import pad_centered
@@ -36,7 +37,7 @@ from .band_names import canonical_bands
 from .fits_band import BandFiles, Given, read_image, read_mask, read_psf_image, read_variance
 from .fits_planes import FitsPath, find_plane, open_fits
 from .fits_psf import PsfWidth
-from .known_table import read_footprints, read_known
+from .known_table import peaks_of_labels, read_footprints, read_known
 from .remarks import Remarks
 from .sky_wcs import SkyWcs, check_agreement
 
@@ -208,7 +209,8 @@ def read_fits_scene(
     peaks : path-like, optional
         A table of known sources; see `read_known`.
     footprints : path-like, optional
-        A segmentation map; see `read_footprints`.
+        A segmentation map; see `read_footprints`. Segments that touch are one
+        parent, and without ``peaks`` each has its brightest pixel as one.
     pixel_scale_arcsec : `float`, optional
         Side of a pixel, in place of what the WCS says.
     name : `str`, optional
@@ -297,6 +299,10 @@ def read_fits_scene(
         path = FitsPath.parse(footprints)
         remarks.reads(path.path)
         labels = read_footprints(path, scene.images, known)
+        if known is None:
+            known, ids = peaks_of_labels(labels, scene.images, scene.variance)
+        # What touches is one blend, of as many sources as it has segments.
+        labels = np.asarray(label_islands(labels > 0, np.ones((3, 3)))[0], np.int32)
     return FitsScene(
         scene,
         peaks=known,

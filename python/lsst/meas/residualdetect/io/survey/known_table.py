@@ -27,14 +27,16 @@ import numpy.typing as npt
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
+from scipy import ndimage
 
+from ...boxes import nearest_pixel
 from ...scene import Array, Positions
 from ..fits_common import FitsError
 from .fits_planes import FitsPath, find_plane, open_fits, pixels_of
 from .remarks import Remarks
 from .sky_wcs import SkyWcs
 
-__all__ = ["positions_of", "read_footprints", "read_known"]
+__all__ = ["peaks_of_labels", "positions_of", "read_footprints", "read_known"]
 
 # Names of columns, in small letters, and from which number they count pixels.
 _PIXELS: Sequence[tuple[str, str, int]] = (
@@ -211,6 +213,32 @@ def read_known(
     return np.stack([y[inside], x[inside]], axis=1), names[inside].astype(np.str_)
 
 
+def peaks_of_labels(
+    labels: npt.NDArray[np.int32], images: Array, variance: Array
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.str_]]:
+    """The brightest pixel of each segment, and the segment's number.
+
+    Parameters
+    ----------
+    labels : `numpy.ndarray`, (y, x), int32
+        A segmentation map.
+    images, variance : `numpy.ndarray`, (band, y, x), float32
+        The pixels.
+
+    Returns
+    -------
+    peaks : `numpy.ndarray`, (n, 2), float64
+        Pixels (y, x) where the bands together are most significant, smoothed
+        over a pixel.
+    ids : `numpy.ndarray`, (n,), str
+        Labels.
+    """
+    significance = (images / np.sqrt(variance)).sum(axis=0)
+    numbers = np.unique(labels[labels > 0])
+    places = ndimage.maximum_position(ndimage.gaussian_filter(significance, 1.0), labels, numbers)
+    return np.array(places, np.float64).reshape(-1, 2), numbers.astype(np.str_)
+
+
 def read_footprints(
     path: FitsPath,
     images: Array,
@@ -230,7 +258,7 @@ def read_footprints(
     Returns
     -------
     footprints : `numpy.ndarray`, (y, x), int32
-        Labels, 0 = none.
+        Labels as in the file, 0 = none.
 
     Raises
     ------
@@ -254,7 +282,7 @@ def read_footprints(
     inside = labels > 0
     message = "the map looks inverted; 0 must mean that there is no source"
     if peaks is not None and len(peaks):
-        y, x = np.rint(peaks).astype(int).T
+        y, x = nearest_pixel(peaks).T
         off = 1 - inside[y, x].mean()
         if off > _MAX_PEAKS_OFF:
             raise FitsError(f"{path}: {off:.0%} of the {len(peaks)} peaks lie on no footprint; {message}")
@@ -263,4 +291,6 @@ def read_footprints(
     bright = images.mean(axis=0)
     if np.median(bright[inside]) < np.median(bright[~inside]):
         raise FitsError(f"{path}: pixels on footprints are fainter than those off them; {message}")
+    if labels.max() > np.iinfo(np.int32).max:
+        raise FitsError(f"{path}: footprints have the label {labels.max()}; expected 32 bits")
     return labels.astype(np.int32)

@@ -1,0 +1,165 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""How well the fluxes of deblended sources are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..boxes import Box
+from ..scene import DEFAULT_BAD_PLANES, Array, Scene
+from ..scene_model import ParentModel, SceneModel, SourceModel, difference_kernels, render
+
+__all__ = ["flux_errors", "peak_profile"]
+
+# Sources that are as good as one in the pixels share their flux anyhow; their
+# errors are this many times larger than alone, not infinite.
+_MAX_INFLATION = 1e4
+
+
+def peak_profile(components: Sequence[SourceModel], kernels: Array, scene: Scene) -> tuple[Box, Array]:
+    """Image of a peak of unit flux in each band.
+
+    Parameters
+    ----------
+    components : `~collections.abc.Sequence` [`SourceModel`]
+        All that model it.
+    kernels : `numpy.ndarray`, (band, h, w)
+        Difference kernels.
+    scene : `Scene`
+        Gives the pixel grid.
+
+    Returns
+    -------
+    box : `Box`
+        The scene's pixels that it covers, as array indices.
+    profile : `numpy.ndarray`, (band, y, x), float32
+        The image there; it lacks what falls off the scene.
+    """
+    fluxes = np.array([component.flux for component in components], np.float64)
+    total = fluxes.sum(axis=0)
+    # A band without light: the shape is that of the other bands.
+    fluxes[:, total <= 0] = fluxes.sum(axis=1, keepdims=True)
+    if not (fluxes.sum(axis=0) > 0).all():
+        fluxes[:] = 1
+    shares = fluxes / fluxes.sum(axis=0)
+    sources = tuple(
+        replace(component, spectrum=(share / component.morphology.sum()).astype(np.float32))
+        for component, share in zip(components, shares, strict=True)
+        if component.morphology.sum() > 0
+    )
+    ends = np.array(
+        [(*source.origin, *np.add(source.origin, source.morphology.shape)) for source in components]
+    )
+    margin = np.array(kernels.shape[1:]) // 2
+    first = np.clip(ends[:, :2].min(axis=0) - margin - scene.origin, 0, scene.shape)
+    after = np.clip(ends[:, 2:].max(axis=0) + margin - scene.origin, first, scene.shape)
+    box = (slice(int(first[0]), int(after[0])), slice(int(first[1]), int(after[1])))
+    if not (after > first).all():
+        return box, np.zeros((len(kernels), *(after - first)), np.float32)
+    origin = (int(first[0]) + scene.origin[0], int(first[1]) + scene.origin[1])
+    return box, render(sources, kernels, (int(after[0] - first[0]), int(after[1] - first[1])), origin)
+
+
+def _shared(one: Box, other: Box) -> tuple[Box, Box] | None:
+    """Where two boxes overlap, counted in each from its own first pixel."""
+    first = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
+    after = [min(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
+    if first[0] >= after[0] or first[1] >= after[1]:
+        return None
+
+    def within(box: Box) -> Box:
+        return (
+            slice(first[0] - box[0].start, after[0] - box[0].start),
+            slice(first[1] - box[1].start, after[1] - box[1].start),
+        )
+
+    return within(one), within(other)
+
+
+def _errors(
+    parent: ParentModel, kernels: Array, scene: Scene, bad_planes: Sequence[str]
+) -> dict[int, npt.NDArray[np.float64]]:
+    peaks: dict[int, list[SourceModel]] = {}
+    for source in parent.sources:
+        peaks.setdefault(source.peak_id, []).append(source)
+    profiles = [peak_profile(components, kernels, scene) for components in peaks.values()]
+    weighted = [profile * scene.weights(bad_planes, box) for box, profile in profiles]
+    n = len(profiles)
+    information = np.zeros((len(scene.bands), n, n))
+    for i in range(n):
+        for j in range(i, n):
+            shared = _shared(profiles[i][0], profiles[j][0])
+            if shared is not None:
+                product = weighted[i][:, *shared[0]] * profiles[j][1][:, *shared[1]]
+                information[:, i, j] = information[:, j, i] = product.sum(axis=(1, 2), dtype=np.float64)
+    alone = np.einsum("bii->bi", information)
+    seen = alone > 0
+    scale = np.where(seen, np.sqrt(np.where(seen, alone, 1)), 1)
+    # Of unit diagonal, for fluxes of all sizes; what is not seen stays apart.
+    correlation = information / (scale[:, :, None] * scale[:, None, :])
+    correlation[:, range(n), range(n)] = 1
+    values, vectors = np.linalg.eigh(correlation)
+    inflation = (vectors**2 / np.maximum(values, _MAX_INFLATION**-2)[:, None, :]).sum(axis=2)
+    errors = np.where(seen, np.sqrt(inflation) / scale, np.nan)
+    return dict(zip(peaks, errors.T, strict=True))
+
+
+def flux_errors(
+    scene: Scene,
+    model: SceneModel,
+    peak_ids: Sequence[int] | npt.NDArray[np.integer],
+    bad_planes: Sequence[str] = DEFAULT_BAD_PLANES,
+) -> npt.NDArray[np.float64]:
+    """Standard deviation of each peak's deblended flux.
+
+    Of the fluxes of all sources of a parent fitted together, their shapes
+    held: the diagonal of the inverse Fisher matrix, whose elements are
+    ``sum(p_i p_j / variance)`` over good pixels, ``p`` the image of a source
+    of unit flux. Neighbours whose light cannot be told apart have large
+    errors. What the shapes, the background and the noise's correlation add
+    is not in it.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        Gives noise and bad pixels; in the bands of ``model``.
+    model : `SceneModel`
+        Deblended sources.
+    peak_ids : `~collections.abc.Sequence` [`int`]
+        Ids of peaks.
+    bad_planes : `~collections.abc.Sequence` [`str`], optional
+        Mask planes whose pixels say nothing.
+
+    Returns
+    -------
+    errors : `numpy.ndarray`, (n, band), float64
+        In image units; NaN where there is no model, or no good pixel.
+    """
+    kernels = difference_kernels(model.psfs, model.model_psf)
+    wanted = {int(peak_id) for peak_id in peak_ids}
+    by_peak: dict[int, npt.NDArray[np.float64]] = {}
+    for parent in model:
+        if any(source.peak_id in wanted for source in parent.sources):
+            by_peak |= _errors(parent, kernels, scene, bad_planes)
+    unknown = np.full(len(model.bands), np.nan)
+    rows = [by_peak.get(int(peak_id), unknown) for peak_id in peak_ids]
+    return np.array(rows, np.float64).reshape(len(peak_ids), len(model.bands))
