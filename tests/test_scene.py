@@ -15,6 +15,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,7 +81,79 @@ def test_named_planes_are_bad_and_others_are_not():
     mask[1, 0, 2] = 1 << 1  # SAT
     scene = Scene(**_parts(mask=mask))
     assert np.argwhere(scene.bad()).tolist() == [[0, 0, 0], [1, 0, 2]]
-    assert np.argwhere(scene.bad(["DETECTED", "NO_SUCH_PLANE"])).tolist() == [[0, 0, 1]]
+    assert np.argwhere(scene.bad(["DETECTED"])).tolist() == [[0, 0, 1]]
+
+
+def test_a_plane_that_the_data_lack_is_an_error_that_lists_theirs_unless_it_is_a_default():
+    scene = Scene(**_parts(mask_planes={"NO_DATA": 0, "HOLE": 1}), name="other")
+    assert not scene.bad().any()
+    assert not scene.bad(["SAT", "HOLE"]).any()
+    with pytest.raises(
+        SceneError, match=r"'other' has no mask planes \['SATT'\]; it has \['HOLE', 'NO_DATA'\]"
+    ):
+        scene.bad(["HOLE", "SATT"])
+    hidden = scene.with_bad(np.ones((2, 8, 9), bool))
+    assert hidden.bad().all() and not hidden.bad(["HOLE"]).any(), "its planes keep their names"
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+@pytest.mark.parametrize("bit", [31, 32, 40, 62, 63])
+def test_high_bits_are_planes_as_others_are(bit, dtype):
+    mask = np.zeros((2, 8, 9), np.uint64)
+    mask[0, 2, 3] = 1 << bit
+    planes = {"NO_DATA": 0, "HIGH": bit}
+    images = np.ones((2, 8, 9))
+    images[1, 1, 1] = np.nan
+    scene = Scene(**_parts(mask=mask.astype(dtype), mask_planes=planes, images=images))
+    assert np.argwhere(scene.bad(["HIGH"])).tolist() == [[0, 2, 3], [1, 1, 1]]
+    assert np.argwhere(scene.bad()).tolist() == [[1, 1, 1]]
+    scene = Scene(**_parts(mask=mask.astype(dtype), mask_planes={"NO_DATA": bit}, images=images))
+    assert np.argwhere(scene.bad(())).tolist() == [[0, 2, 3], [1, 1, 1]]
+    everything = scene.with_bad(np.ones((2, 8, 9), bool))
+    assert everything.bad().all() and np.argwhere(everything.bad(())).tolist() == [[0, 2, 3], [1, 1, 1]]
+
+
+def test_bit_31_of_an_unsigned_mask_of_32_bits_is_kept():
+    mask = np.zeros((2, 8, 9), np.uint32)
+    mask[0, 2, 3] = 1 << 31
+    scene = Scene(**_parts(mask=mask, mask_planes={"NO_DATA": 0, "HIGH": 31}))
+    assert np.argwhere(scene.bad(["HIGH"])).tolist() == [[0, 2, 3]]
+
+
+@pytest.mark.parametrize("bit", [-1, 64])
+def test_bits_that_no_mask_has_are_refused(bit):
+    with pytest.raises(SceneError, match=f"'FAR': {bit}.*must be 0 to 63"):
+        Scene(**_parts(mask_planes={"NO_DATA": 0, "FAR": bit}))
+
+
+@pytest.mark.parametrize("unit", [1e-24, 1e-18, 1e-9, 1.0, 1e9, 1e18])
+def test_pixels_of_any_flux_unit_survive(unit):
+    scene = make_scene([(20, 30, 100)], rng=np.random.default_rng(2), noise=0.1)
+    other = replace(
+        scene,
+        images=scene.images.astype(np.float64) * unit,
+        variance=scene.variance.astype(np.float64) * unit**2,
+    )
+    assert not other.bad().any()
+    np.testing.assert_allclose(other.images / unit, scene.images, rtol=1e-6)
+    np.testing.assert_allclose(other.weights() * unit**2, scene.weights(), rtol=1e-6)
+    chi2 = (np.square(other.images) * other.weights()).sum(dtype=np.float64)
+    assert chi2 == pytest.approx((np.square(scene.images) * scene.weights()).sum(dtype=np.float64), rel=1e-4)
+
+
+def test_ordinary_pixels_are_float32_and_not_copied():
+    parts = _parts()
+    scene = Scene(**parts, mask=np.zeros((2, 8, 9), np.int32))
+    assert scene.images is parts["images"] and scene.variance is parts["variance"]
+    assert Scene(**_parts(images=np.ones((2, 8, 9)))).images.dtype == np.float32
+
+
+def test_a_variance_whose_inverse_overflows_is_no_data():
+    variance = np.ones((2, 8, 9), np.float32)
+    variance[0, 1, 1] = 1e-42
+    scene = Scene(**_parts(variance=variance))
+    assert np.argwhere(scene.bad(())).tolist() == [[0, 1, 1]]
+    assert np.isfinite(scene.weights()).all()
 
 
 def test_psfs_are_normalised():

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from .mask_bits import N_BITS, Mask, as_mask, has_bits, set_bit
+
 __all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "Scene", "SceneError", "check_psfs"]
 
 Array = npt.NDArray[np.float32]
@@ -44,6 +46,9 @@ MASK_PLANES: Mapping[str, int] = {
 
 # What the stack's scarlet deblender leaves out of its fit by default.
 DEFAULT_BAD_PLANES: tuple[str, ...] = ("BAD", "NO_DATA", "SAT", "SUSPECT", "EDGE")
+
+# Median variances between which float32 holds squares, their sums and inverses.
+_SINGLE_PRECISION = (1e-25, 1e25)
 
 _EVERYWHERE = (slice(None), slice(None))
 
@@ -83,7 +88,19 @@ def check_psfs(psfs: npt.NDArray[np.floating], bands: Sequence[str]) -> None:
             raise SceneError(f"PSF in band {band!r} sums to {psf.sum():g}; it must be positive")
 
 
-@dataclass(frozen=True, eq=False)
+def _working_type(variance: npt.NDArray[np.floating]) -> type[np.float32] | type[np.float64]:
+    """Single precision, unless squares of the pixels would leave its range."""
+    # Some hundred thousand pixels say what the unit is.
+    step = max(variance.size // 100_000, 1)
+    for sample in (variance.ravel()[::step], variance):
+        usable = sample[np.isfinite(sample) & (sample > 0)]
+        if usable.size:
+            lowest, highest = _SINGLE_PRECISION
+            return np.float32 if lowest < np.median(usable) < highest else np.float64
+    return np.float32
+
+
+@dataclass(eq=False)
 class Scene:
     """Coadds of one patch, or cutouts of one blend, in several bands.
 
@@ -92,6 +109,14 @@ class Scene:
     finite) is given image 0, variance infinity and the mask plane
     ``NO_DATA``, so that ``image / sqrt(variance)`` and ``1 / variance`` can
     be used everywhere.
+
+    Arrays that need no change are not copied; nobody changes a scene's pixels.
+
+    Nothing depends on the flux unit. Images and variance are float32 where
+    the median variance is between 1e-25 and 1e25 squared image units, as it is
+    for every usual unit, and both are float64 elsewhere, for squares and
+    inverse variances would leave the range of float32. Code that takes a
+    scene's pixels computes in their type, or in units of the noise.
 
     Parameters
     ----------
@@ -104,8 +129,9 @@ class Scene:
         here.
     bands : `~collections.abc.Sequence` [`str`]
         Band names, in the order of the first axis.
-    mask : `numpy.ndarray`, (band, y, x), int32, optional
-        Bit mask; no bits set if absent.
+    mask : `numpy.ndarray`, (band, y, x), int, optional
+        Bit mask; no bits set if absent. Stored as int32, or as int64 where
+        bits beyond those are set.
     name : `str`, optional
         What to call the scene in messages and tables.
     origin : `tuple` [`int`, `int`], optional
@@ -114,7 +140,8 @@ class Scene:
     pixel_scale_arcsec : `float`, optional
         Side of a pixel; LSST's 0.2 arcsec if absent.
     mask_planes : `~collections.abc.Mapping` [`str`, `int`], optional
-        Bit number of each named mask plane; lsst.afw's defaults if absent.
+        Bit number of each named mask plane, 0 to 63; lsst.afw's defaults if
+        absent.
     sky_position : `~collections.abc.Callable`, optional
         Takes arrays y, x of patch coordinates and returns right ascension
         and declination in degrees; unknown if absent.
@@ -130,7 +157,7 @@ class Scene:
     variance: Array
     psfs: Array
     bands: tuple[str, ...]
-    mask: npt.NDArray[np.int32] = None  # type: ignore[assignment]  # filled in below
+    mask: Mask = None  # type: ignore[assignment]  # filled in below
     name: str = ""
     origin: tuple[int, int] = (0, 0)
     pixel_scale_arcsec: float = 0.2
@@ -138,47 +165,60 @@ class Scene:
     sky_position: Callable[[Positions, Positions], tuple[Positions, Positions]] | None = None
 
     def __post_init__(self) -> None:
-        images = np.array(self.images, dtype=np.float32)
-        variance = np.array(self.variance, dtype=np.float32)
-        psfs = np.array(self.psfs, dtype=np.float32)
-        bands = tuple(str(band) for band in self.bands)
+        self.bands = tuple(str(band) for band in self.bands)
+        self.origin = (int(self.origin[0]), int(self.origin[1]))
+        if not (np.isfinite(self.pixel_scale_arcsec) and self.pixel_scale_arcsec > 0):
+            raise SceneError(f"pixel scale is {self.pixel_scale_arcsec} arcsec; it must be positive")
+        self._take_planes()
+        self._take_pixels()
+        if len(self.bands) != len(self.images) or len(set(self.bands)) != len(self.bands):
+            raise SceneError(f"bands are {list(self.bands)}; expected {len(self.images)} different names")
+        self._take_psfs()
+
+    def _take_planes(self) -> None:
+        self.mask_planes = {str(name): int(bit) for name, bit in self.mask_planes.items()}
+        if "NO_DATA" not in self.mask_planes:
+            raise SceneError(f"mask planes {sorted(self.mask_planes)} lack NO_DATA")
+        beyond = {name: bit for name, bit in self.mask_planes.items() if not 0 <= bit < N_BITS}
+        if beyond:
+            raise SceneError(f"mask planes have bits {beyond}; they must be 0 to {N_BITS - 1}")
+
+    def _take_pixels(self) -> None:
+        images, variance = np.asarray(self.images), np.asarray(self.variance)
         if images.ndim != 3 or 0 in images.shape:
             raise SceneError(f"images have shape {images.shape}; expected (band, y, x), none of them 0")
-        mask = np.zeros(images.shape, np.int32) if self.mask is None else np.array(self.mask)
+        mask = np.zeros(images.shape, np.int32) if self.mask is None else np.asarray(self.mask)
         if not np.issubdtype(mask.dtype, np.integer):
             raise SceneError(f"mask has type {mask.dtype}; expected integers")
-        mask = mask.astype(np.int32)
         for what, array in (("variance", variance), ("mask", mask)):
             if array.shape != images.shape:
                 raise SceneError(f"{what} has shape {array.shape}, but images have {images.shape}")
-        if len(bands) != len(images) or len(set(bands)) != len(bands):
-            raise SceneError(f"bands are {list(bands)}; expected {len(images)} different names")
-        if psfs.ndim != 3 or len(psfs) != len(bands):
-            raise SceneError(f"psfs have shape {psfs.shape}; expected ({len(bands)}, h, w)")
-        check_psfs(psfs, bands)
-        if not (np.isfinite(self.pixel_scale_arcsec) and self.pixel_scale_arcsec > 0):
-            raise SceneError(f"pixel scale is {self.pixel_scale_arcsec} arcsec; it must be positive")
-        mask_planes = dict(self.mask_planes)
-        if "NO_DATA" not in mask_planes:
-            raise SceneError(f"mask planes {sorted(mask_planes)} lack NO_DATA")
+        working = _working_type(variance)
+        with np.errstate(over="ignore"):
+            given = images, variance
+            images = images.astype(working, copy=False)
+            variance = variance.astype(working, copy=False)
+        mask = as_mask(mask)
+        # Below the smallest normal number inverses overflow.
+        no_data = ~np.isfinite(images) | ~(variance >= np.finfo(working).tiny) | ~np.isfinite(variance)
+        if (no_data & ((images != 0) | (variance != np.inf))).any():
+            # The caller's arrays stay as they are.
+            images = images.copy() if images is given[0] else images
+            variance = variance.copy() if variance is given[1] else variance
+            images[no_data] = 0
+            variance[no_data] = np.inf
+        self.images, self.variance = images, variance
+        bit = self.mask_planes["NO_DATA"]
+        unset = no_data & ~has_bits(mask, [bit])
+        self.mask = set_bit(mask, bit, unset) if unset.any() else mask
 
-        with np.errstate(invalid="ignore"):
-            no_data = ~np.isfinite(images) | ~(variance > 0) | ~np.isfinite(variance)
-        images[no_data] = 0
-        variance[no_data] = np.inf
-        mask[no_data] |= 1 << mask_planes["NO_DATA"]
+    def _take_psfs(self) -> None:
+        psfs = np.asarray(self.psfs).astype(np.float32)
+        if psfs.ndim != 3 or len(psfs) != len(self.bands):
+            raise SceneError(f"psfs have shape {psfs.shape}; expected ({len(self.bands)}, h, w)")
+        check_psfs(psfs, self.bands)
         psfs /= psfs.sum(axis=(1, 2), keepdims=True)
-        origin = (int(self.origin[0]), int(self.origin[1]))
-        for key, value in {
-            "images": images,
-            "variance": variance,
-            "psfs": psfs,
-            "bands": bands,
-            "mask": mask,
-            "origin": origin,
-            "mask_planes": mask_planes,
-        }.items():
-            object.__setattr__(self, key, value)
+        self.psfs = psfs
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -205,8 +245,8 @@ class Scene:
         Parameters
         ----------
         planes : `~collections.abc.Sequence` [`str`], optional
-            Names of mask planes; those this scene does not know are ignored,
-            as data from different cameras have different ones.
+            Names of mask planes. Those of `DEFAULT_BAD_PLANES` that this
+            scene lacks are ignored, as cameras have different ones.
         box : `tuple` [`slice`, `slice`], optional
             Array indices (y, x) to look at; all if absent.
 
@@ -214,29 +254,35 @@ class Scene:
         -------
         bad : `numpy.ndarray`, (band, y, x), bool
             True where one of the planes is set or there is no data.
+
+        Raises
+        ------
+        SceneError
+            Raised if the scene lacks another plane.
         """
-        bits = 1 << self.mask_planes["NO_DATA"]
-        for plane in planes:
-            if plane in self.mask_planes:
-                bits |= 1 << self.mask_planes[plane]
-        return (self.mask[:, *box] & np.int32(bits)) != 0
+        unknown = [plane for plane in planes if plane not in {*self.mask_planes, *DEFAULT_BAD_PLANES}]
+        if unknown:
+            raise SceneError(
+                f"scene {self.name!r} has no mask planes {unknown}; it has {sorted(self.mask_planes)}"
+            )
+        bits = [self.mask_planes[plane] for plane in {"NO_DATA", *planes} if plane in self.mask_planes]
+        return has_bits(self.mask[:, *box], bits)
 
     def with_bad(self, bad: npt.NDArray[np.bool_]) -> Scene:
         """The same pixels with another mask: what has no data, and what the
-        caller says is bad.
+        caller says is bad. Other planes are set nowhere.
 
         Parameters
         ----------
         bad : `numpy.ndarray`, (band, y, x), bool
             Pixels to mark as ``BAD``.
         """
-        no_data = self.mask & np.int32(1 << self.mask_planes["NO_DATA"]) != 0
-        planes = {name: MASK_PLANES[name] for name in ("NO_DATA", "BAD")}
-        mask = no_data * np.int32(1 << planes["NO_DATA"]) | bad * np.int32(1 << planes["BAD"])
-        # Not by replace(), which would copy all pixels.
+        planes = dict(self.mask_planes)
+        planes.setdefault("BAD", min(set(range(N_BITS)) - set(planes.values())))
+        mask = set_bit(np.zeros(self.mask.shape, np.int32), planes["NO_DATA"], self.bad(()))
+        # Not by replace(), which would look at all pixels again.
         other = copy.copy(self)
-        object.__setattr__(other, "mask", mask)
-        object.__setattr__(other, "mask_planes", planes)
+        other.mask, other.mask_planes = set_bit(mask, planes["BAD"], bad), planes
         return other
 
     def weights(

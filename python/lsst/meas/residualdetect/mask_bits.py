@@ -1,0 +1,60 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Bit masks of pixels: signed integers of 32 bits, or 64 where needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["N_BITS", "Mask", "as_mask", "has_bits", "set_bit"]
+
+Mask = npt.NDArray[np.int32] | npt.NDArray[np.int64]
+
+N_BITS = 64
+"""How many bits a mask can have."""
+
+
+def _value(bits: Sequence[int], dtype: np.dtype[Any]) -> Any:
+    # Bits beyond the type are set nowhere in a mask of it.
+    return np.uint64(sum(1 << bit for bit in set(bits))).astype(dtype)
+
+
+def as_mask(bits: npt.NDArray[Any]) -> Mask:
+    """The same bits as int32, or as int64 if higher ones are set; not copied
+    if it is such a mask.
+    """
+    if bits.dtype.itemsize <= 4:
+        return bits.astype(np.int32, copy=False)
+    wide = bits.astype(np.int64, copy=False)
+    fits = (wide >> 32 == 0) | (wide >> 31 == -1)  # without a sign, or with
+    return wide.astype(np.int32) if fits.all() else wide
+
+
+def has_bits(mask: Mask, bits: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Where one of some bits is set."""
+    found: npt.NDArray[np.bool_] = (mask & _value(bits, mask.dtype)) != 0
+    return found
+
+
+def set_bit(mask: Mask, bit: int, where: npt.NDArray[np.bool_]) -> Mask:
+    """A copy of a mask in which a bit is set at some pixels."""
+    other: Mask = mask.astype(np.int64) if bit >= 32 else mask.copy()
+    other[where] |= _value([bit], other.dtype)
+    return other
