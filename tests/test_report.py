@@ -139,7 +139,7 @@ def test_report_with_truth(tmp_path: Path) -> None:
 def test_marks_of_a_patch() -> None:
     result = every_class(origin=(300, 700))
     evaluation = evaluate_patch(result)
-    window = window_around(result, 332, 732, 64)
+    window = window_around(result.scene, 332, 732, 64)
     assert (window.top, window.left, window.height, window.width) == (300, 700, 64, 64)
     kinds = [mark.kind for mark in patch_markers(result, evaluation, window)]
     assert sorted(kinds) == sorted(
@@ -158,7 +158,7 @@ def test_a_mark_is_where_its_source_is(origin: tuple[int, int]) -> None:
         origin=origin,
         bands="g",
     )
-    window = window_around(result, origin[0] + 20, origin[1] + 44, 40)
+    window = window_around(result.scene, origin[0] + 20, origin[1] + 44, 40)
     picture = pixels(png_data_uri(colour_picture(window.cut(result.scene).images, np.ones(1), "g")))
     assert picture.shape[:2] == (window.height, window.width)
     row, column = np.unravel_index(picture[..., 0].argmax(), picture.shape[:2])
@@ -169,22 +169,22 @@ def test_a_mark_is_where_its_source_is(origin: tuple[int, int]) -> None:
 
 def test_outline_is_the_perimeter() -> None:
     result = make_result([], [[(14.0, 14.0, 1.0)]], [[]], [(10, 20, 12, 30)])
-    window = window_around(result, 32, 32, 64)
+    window = window_around(result.scene, 32, 32, 64)
     path = outline_path(result.before, window)
     assert (path.count("h1"), path.count("v1")) == (2 * 18, 2 * 10)
     # Its lower edge is the upper side of pixel row 9, of 64 counted from the
     # top.
     assert "M12 54h1" in path
-    assert outline_path(result.before, window_around(result, 60, 60, 8)) == ""
+    assert outline_path(result.before, window_around(result.scene, 60, 60, 8)) == ""
 
 
 def test_busiest_window_holds_the_crowd_and_stays_inside() -> None:
     result = every_class(origin=(100, 200))
     crowd = np.array([(101.0, 262.0), (103.0, 260.0), (104.0, 258.0), (150.0, 210.0)])
-    window = busiest_window(result, crowd, 20)
+    window = busiest_window(result.scene, crowd, 20)
     assert window.holds(*crowd.T).tolist() == [True, True, True, False]
     assert window.cut(result.scene).shape == (20, 20)
-    whole = busiest_window(result, np.empty((0, 2)), 500)
+    whole = busiest_window(result.scene, np.empty((0, 2)), 500)
     assert whole.cut(result.scene).images.shape == result.scene.images.shape
 
 

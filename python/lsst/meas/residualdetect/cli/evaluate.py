@@ -72,6 +72,22 @@ _POPULATIONS = ("default", "sparse", "dense", "grizy", "gri", "shallow", "stars"
     "--iterations", type=click.IntRange(1, 5), default=1, show_default=True, help="Rounds of re-deblending."
 )
 @click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
+@click.option(
+    "--scenes",
+    "scenes",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Scene file, or folder of them, in place of simulated scenes; several are possible.",
+)
+@click.option(
+    "--split",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Only those scene files that the list validation of this YAML file names.",
+)
+@click.option("--pixel-scale", type=float, help="Side of their pixels in arcsec, if they do not say it.")
+@click.option(
+    "--leave-out", is_flag=True, help="Withhold every known peak of the scene files once; see doc/judging.md."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
 def evaluate(
     out: Path,
@@ -83,6 +99,10 @@ def evaluate(
     model: str,
     iterations: int,
     engine: str,
+    scenes: tuple[Path, ...],
+    split: Path | None,
+    pixel_scale: float | None,
+    leave_out: bool,
     jobs: int | None,
 ) -> None:
     """Measure detectors on fresh simulated scenes, side by side.
@@ -97,6 +117,9 @@ def evaluate(
       residualdetect evaluate --out results -n 20 --population dense \\
           --detector onnx --detector oracle --iterations 2
     """
+    if leave_out:
+        _leave_out(out, scenes, split, pixel_scale, detectors, model, engine, seed, jobs)
+        return
     from ..experiments.comparison import compare
     from ..experiments.comparison_options import ComparisonOptions
     from ..experiments.figures import write_figures
@@ -129,3 +152,43 @@ def evaluate(
     write_figures(entries, out)
     click.echo(text)
     click.echo(f"results.md, results.json and figures in {out}")
+
+
+def _leave_out(
+    out: Path,
+    scenes: tuple[Path, ...],
+    split: Path | None,
+    pixel_scale: float | None,
+    detectors: tuple[str, ...],
+    model: str,
+    engine: str,
+    seed: int,
+    jobs: int | None,
+) -> None:
+    if not scenes:
+        raise click.UsageError("--leave-out needs --scenes")
+    import numpy as np
+
+    from ..experiments.known_scenes import scene_paths
+    from ..experiments.leave_out import leave_out_files
+    from ..experiments.leave_out_results import leave_out_markdown, write_leave_out
+    from ..threads import usable_cores
+    from ..truth.blends import read_split
+
+    paths = scene_paths(scenes, read_split(split)["validation"] if split else None)
+    check_folder(out)
+    with progress_bar("Looking at scenes", len(paths)) as progress:
+        left_out = leave_out_files(
+            paths,
+            tuple(dict.fromkeys(detectors)),
+            model=model,
+            pixel_scale_arcsec=pixel_scale,
+            engine=engine,
+            seed=seed,
+            jobs=jobs or usable_cores(),
+            progress=progress,
+        )
+    command = shlex.join(["residualdetect", *sys.argv[1:]])
+    figures = write_leave_out(left_out, out, command, np.random.default_rng(seed))
+    click.echo(leave_out_markdown(figures, command))
+    click.echo(f"leave_out.md, leave_out.json, tables and figures in {out}")

@@ -18,13 +18,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from ..truth.evaluation import EvaluationOptions
 from .entry import Entry
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "number_text", "percent_text", "with_interval"]
 
 
 _LEGEND = """
@@ -42,12 +43,30 @@ told the true centres of all sources of signal-to-noise ratio 5 and more without
 _WHO = ("blended", "neighbours")
 
 
-def _percent(value: float, digits: int = 1) -> str:
+def percent_text(value: float, digits: int = 1) -> str:
+    """A share in per cent; a dash if it is not finite."""
     return f"{100 * value:.{digits}f} %" if math.isfinite(value) else "-"
 
 
-def _number(value: float, digits: int) -> str:
+def number_text(value: float, digits: int) -> str:
+    """A number; a dash if it is not finite."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def with_interval(figure: Mapping[str, Any], text: Callable[[float], str]) -> str:
+    """A figure and its interval, such as ``87 % (84 % to 90 %)``.
+
+    Parameters
+    ----------
+    figure : `~collections.abc.Mapping`
+        With ``value`` and ``interval``.
+    text : `~collections.abc.Callable`
+        How to write a number.
+    """
+    low, high = figure["interval"]
+    if not math.isfinite(low):
+        return text(figure["value"])
+    return f"{text(figure['value'])} ({text(low)} to {text(high)})"
 
 
 def _row(entry: Entry, iteration: int) -> list[str]:
@@ -59,21 +78,24 @@ def _row(entry: Entry, iteration: int) -> list[str]:
         entry.detector,
         str(iteration + 1),
         f"{run['n_truth']}",
-        f"{run['n_unrecognized']} ({_percent(run['n_unrecognized'] / max(run['n_truth'], 1), 0)})",
-        _number(figures["average_precision"], 3) if first else "",
-        _percent(figures["recovery_at_purity"]["recovery"]) if first else "",
-        _percent(run["recovery"]),
-        _percent(run["purity"]),
-        _percent(run["shreds_per_matched_source"], 2),
-        _number(run["centroid_error_pix"], 2),
+        f"{run['n_unrecognized']} ({percent_text(run['n_unrecognized'] / max(run['n_truth'], 1), 0)})",
+        number_text(figures["average_precision"], 3) if first else "",
+        percent_text(figures["recovery_at_purity"]["recovery"]) if first else "",
+        percent_text(run["recovery"]),
+        percent_text(run["purity"]),
+        percent_text(run["shreds_per_matched_source"], 2),
+        number_text(run["centroid_error_pix"], 2),
         *(
-            f"{_percent(flux[f'{who}_before']['all'])} → {_percent(flux[f'{who}_after']['all'])}"
+            f"{percent_text(flux[f'{who}_before']['all'])} → {percent_text(flux[f'{who}_after']['all'])}"
             for who in _WHO
         ),
-        _percent(flux["recovered_after"]["all"]),
-        *(f"{_number(colour[f'{who}_before'], 3)} → {_number(colour[f'{who}_after'], 3)}" for who in _WHO),
-        f"{_number(run['chi2_before'], 3)} → {_number(run['chi2_after'], 3)}",
-        _percent(figures["targets_with_chi2_gain_over_25"], 0) if first else "",
+        percent_text(flux["recovered_after"]["all"]),
+        *(
+            f"{number_text(colour[f'{who}_before'], 3)} → {number_text(colour[f'{who}_after'], 3)}"
+            for who in _WHO
+        ),
+        f"{number_text(run['chi2_before'], 3)} → {number_text(run['chi2_after'], 3)}",
+        percent_text(figures["targets_with_chi2_gain_over_25"], 0) if first else "",
     ]
 
 

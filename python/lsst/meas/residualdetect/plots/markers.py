@@ -113,11 +113,11 @@ class Marker:
     text: str
 
 
-def window_around(result: PatchResult, y: float, x: float, size: int) -> Window:
+def window_around(scene: Scene, y: float, x: float, size: int) -> Window:
     """A square of ``size`` pixels about (y, x), moved inside the scene and
     cut to it if the scene is smaller.
     """
-    (height, width), origin = result.scene.shape, result.scene.origin
+    (height, width), origin = scene.shape, scene.origin
     rows, columns = min(size, height), min(size, width)
     row, column = nearest_pixel((y, x))
     top = int(np.clip(row - size // 2, origin[0], origin[0] + height - rows))
@@ -125,17 +125,16 @@ def window_around(result: PatchResult, y: float, x: float, size: int) -> Window:
     return Window(top, left, rows, columns)
 
 
-def busiest_window(result: PatchResult, positions: npt.NDArray[np.float64], size: int) -> Window:
+def busiest_window(scene: Scene, positions: npt.NDArray[np.float64], size: int) -> Window:
     """The square of ``size`` pixels, about one of the positions (n, 2), that
     holds most of them; about the middle if there are none.
     """
-    (height, width), origin = result.scene.shape, result.scene.origin
-    windows = [window_around(result, y, x, size) for y, x in positions]
+    (height, width), origin = scene.shape, scene.origin
+    windows = [window_around(scene, y, x, size) for y, x in positions]
     if not windows or size >= max(height, width):
-        return window_around(result, origin[0] + height / 2, origin[1] + width / 2, size)
-    corners = np.array([(window.top, window.left) for window in windows])
-    offsets = positions[None, :, :] - corners[:, None, :]
-    return windows[int(((offsets >= 0) & (offsets < size)).all(axis=2).sum(axis=1).argmax())]
+        return window_around(scene, origin[0] + height / 2, origin[1] + width / 2, size)
+    held = [int(window.holds(*positions.T).sum()) for window in windows]
+    return windows[int(np.argmax(held))]
 
 
 def outline_path(detections: Detections, window: Window) -> str:

@@ -174,7 +174,7 @@ def patch_view(canvas: Canvas, max_pix: int) -> View:
         targets = evaluation.truth[np.isin(evaluation.truth["class"], kinds)]
         places.append(np.stack([targets["y"], targets["x"]], axis=1))
         facts.append(f"{len(targets)} unrecognised sources, {(targets['new_peak_id'] >= 0).sum()} recovered")
-    window = busiest_window(result, np.concatenate(places).astype(np.float64), max_pix)
+    window = busiest_window(result.scene, np.concatenate(places).astype(np.float64), max_pix)
     height, width = result.scene.shape
     if (window.height, window.width) != (height, width):
         facts.append(
@@ -248,7 +248,7 @@ def close_ups(canvases: Sequence[Canvas], name: str, *, wanted: int, size: int) 
         else:
             facts += _source_facts(row)
         facts.append(f"{canvas.result.name}, x {row['x']:.1f}, y {row['y']:.1f}")
-        window = window_around(canvas.result, row["y"], row["x"], size)
+        window = window_around(canvas.result.scene, row["y"], row["x"], size)
         subject = Marker("subject", *window.to_picture(row["y"], row["x"]), "")
         views.append(_view(canvas, window, class_label(name), facts, str(name), (subject,)))
     return views

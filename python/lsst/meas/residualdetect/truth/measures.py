@@ -27,7 +27,7 @@ from scipy.spatial import KDTree
 from ..boxes import nearest_pixel
 from ..detections import Detections
 from ..scene import Array, Scene
-from ..scene_model import SceneModel
+from ..scene_model import SceneModel, SourceModel, difference_kernels, render
 
 __all__ = [
     "brighter_neighbours",
@@ -35,6 +35,7 @@ __all__ = [
     "parent_chi2",
     "point_source_snr",
     "psf_sigma_pix",
+    "source_snr",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -73,6 +74,51 @@ def point_source_snr(fluxes: Floats, scene: Scene) -> Floats:
             variance[band] = np.median(finite)
     per_flux = np.square(scene.psfs, dtype=np.float64).sum(axis=(1, 2)) / variance
     return np.sqrt(np.square(fluxes) @ per_flux)
+
+
+def source_snr(model: SceneModel, scene: Scene, peak_ids: Integers) -> Floats:
+    """Signal-to-noise ratio of deblended sources, each as if it were alone.
+
+    ``sqrt(sum(m^2 w))``, with the source's light ``m`` as the scene shows it
+    and the inverse variance ``w``: what a filter of its own shape would give
+    it, in all bands together.
+
+    Parameters
+    ----------
+    model : `SceneModel`
+        Deblended sources.
+    scene : `Scene`
+        Pixels, noise and PSFs; they may be others than the model was fitted
+        to.
+    peak_ids : `numpy.ndarray`, (n,)
+        Ids of the sources' peaks.
+
+    Returns
+    -------
+    snr : `numpy.ndarray`, (n,), float64
+        NaN for a source without a model.
+    """
+    parts: dict[int, list[SourceModel]] = {}
+    for source in model.sources:
+        parts.setdefault(source.peak_id, []).append(source)
+    kernels = difference_kernels(scene.psfs, model.model_psf)
+    margin = np.array(kernels.shape[1:]) // 2
+    snr = np.full(len(peak_ids), np.nan)
+    for index, peak_id in enumerate(peak_ids.tolist()):
+        own = parts.get(peak_id)
+        if not own:
+            continue
+        low = np.min([part.origin for part in own], axis=0) - margin - scene.origin
+        high = np.max([np.add(part.origin, part.morphology.shape) for part in own], axis=0) + margin
+        low, high = np.clip(low, 0, scene.shape), np.clip(high - scene.origin, 0, scene.shape)
+        box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
+        shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
+        if min(shape) <= 0:
+            continue
+        first = (int(low[0]) + scene.origin[0], int(low[1]) + scene.origin[1])
+        light = render(tuple(own), kernels, shape, first)
+        snr[index] = np.sqrt((np.square(light, dtype=np.float64) * scene.weights(box=box)).sum())
+    return snr
 
 
 def brighter_neighbours(positions: Floats, flux: Floats) -> tuple[Integers, Floats]:

@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -36,6 +36,7 @@ __all__ = [
     "ranking_curve",
     "ratio",
     "reliability",
+    "scene_interval",
     "shares",
 ]
 
@@ -185,6 +186,42 @@ def shares(k: Integers, n: Integers) -> tuple[Floats, Floats]:
     low, high = binom_conf_interval(k, n, interval="wilson")
     # The interval need not hold the share at 0 and 1 to the last digit.
     return share, np.clip([share - low, high - share], 0, None)
+
+
+def scene_interval(
+    statistic: Callable[[Floats], float], n_scenes: int, rng: np.random.Generator, n_samples: int = 400
+) -> tuple[float, float]:
+    """How far a figure might be off, had other scenes of the kind been drawn.
+
+    A bootstrap (Efron 1979, Ann. Statist. 7, 1): scenes are drawn anew from
+    those there are, with repetition. Sources of one scene share its seeing,
+    depth and galaxies, so scenes and not sources are drawn.
+
+    Parameters
+    ----------
+    statistic : `~collections.abc.Callable`
+        Told how often each scene is drawn, (n_scenes,), gives the figure.
+    n_scenes : `int`
+        Number of scenes.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    n_samples : `int`, optional
+        How often to draw.
+
+    Returns
+    -------
+    low, high : `float`
+        The middle 68 % of the figures; NaN of fewer than two scenes.
+    """
+    if n_scenes < 2:
+        return float("nan"), float("nan")
+    counts = rng.multinomial(n_scenes, np.full(n_scenes, 1 / n_scenes), size=n_samples)
+    drawn = np.array([statistic(row.astype(np.float64)) for row in counts])
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [0.16, 0.84])
+    return float(low), float(high)
 
 
 def are_probabilities(scores: Floats) -> bool:

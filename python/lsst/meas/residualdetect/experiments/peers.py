@@ -1,0 +1,60 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Detectors and those they are measured beside, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..detectors import NETWORK_DETECTORS, Detector, detector_names, load_detector
+
+__all__ = ["ORACLE", "load_peers", "peer_names"]
+
+ORACLE = "oracle"
+
+
+def peer_names() -> tuple[str, ...]:
+    """Names that `load_peers` knows."""
+    return detector_names()
+
+
+def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
+    """Make detectors by name.
+
+    Parameters
+    ----------
+    names : `~collections.abc.Sequence` [`str`]
+        Some of `peer_names`. `ORACLE` is passed over: it is made for each
+        scene anew.
+    model : `str`, optional
+        Model package of those that run a network.
+
+    Returns
+    -------
+    detectors : `dict` [`str`, `Detector`]
+        In the order of the names.
+
+    Raises
+    ------
+    DetectorError
+        Raised if there is none of a name, or it needs what is not installed.
+    """
+    return {
+        name: load_detector(name, model if name in NETWORK_DETECTORS else "")
+        for name in names
+        if name != ORACLE
+    }
