@@ -29,7 +29,7 @@ from lsst.meas.residualdetect.deblend import (
     deblend_scenes,
     engine_names,
 )
-from lsst.meas.residualdetect.deblend.batch import Field, make_cutout
+from lsst.meas.residualdetect.deblend.cutouts import Field, make_cutout
 from lsst.meas.residualdetect.deblend.factorized import _batches, _mbytes
 from lsst.meas.residualdetect.scene_model import difference_kernels, gaussian_psf
 

@@ -132,7 +132,7 @@ def test_models_round_trip(tmp_path, n_parents):
     parents = (
         ParentModel(4, (source(1), source(2), source(2)), 12.5, 30, 17, True),
         ParentModel(9, (), failure="every pixel is masked"),
-        ParentModel(11, (source(7),), 1e9, 10**9, 200, False),
+        ParentModel(11, (source(7),), 1e9, 10**9, 200, False, unmodelled={8: "masked", 9: "outside"}),
     )[:n_parents]
     model = SceneModel(scene.bands, scene.psfs, gaussian_psf(0.8, (17, 17)).astype(np.float32), parents)
     write_model(tmp_path / "m.fits", model)
@@ -143,11 +143,12 @@ def test_models_round_trip(tmp_path, n_parents):
     np.testing.assert_array_equal(back.image(scene), model.image(scene))
     for new, old in zip(back, model, strict=True):
         assert repr(new).split("sources")[0] == repr(old).split("sources")[0]
-        assert (new.n_pixels, new.n_iterations, new.converged, new.failure) == (
+        assert (new.n_pixels, new.n_iterations, new.converged, new.failure, new.unmodelled) == (
             old.n_pixels,
             old.n_iterations,
             old.converged,
             old.failure,
+            old.unmodelled,
         )
         for ours, theirs in zip(new.sources, old.sources, strict=True):
             assert (ours.peak_id, ours.origin) == (theirs.peak_id, theirs.origin)

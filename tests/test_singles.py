@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import BLEND_SOURCES, HIDDEN, make_scene
+from conftest import BLEND_SOURCES, HIDDEN, PSF_SIGMAS_PIX, make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Parent, Peak
 from lsst.meas.residualdetect.candidates import Candidate, add_candidates
 from lsst.meas.residualdetect.deblend import DeblendOptions, deblend
@@ -90,7 +90,7 @@ def test_a_failed_parent_is_left_alone():
     failed = replace(model, parents=(replace(model.parents[0], sources=(), failure="so"), *model.parents[1:]))
     unmodelled = model_singles(SCENE, FOUND, failed, OPTIONS)
     assert unmodelled.left_alone == {FOUND.parents[0].id: "so"}
-    hidden = unmodelled.hidden(FOUND, SCENE)
+    hidden = unmodelled.hidden(FOUND, SCENE, failed.image(SCENE))
     np.testing.assert_array_equal(
         hidden, FOUND.parents[0].footprint.to_mask((slice(0, SCENE.shape[0]), slice(0, SCENE.shape[1])))
     )
@@ -103,7 +103,7 @@ def test_sky_objects_are_never_touched_and_never_joined():
     catalogue = Detections((*FOUND.parents, sky))
     unmodelled = model_singles(SCENE, catalogue, deblend(SCENE, FOUND.parents), OPTIONS)
     assert unmodelled.left_alone == {77: SKY_OBJECT}
-    assert not unmodelled.hidden(catalogue, SCENE).any()
+    assert not unmodelled.hidden(catalogue, SCENE, np.zeros_like(SCENE.images)).any()
     on_it = Candidate(y + 2.0, x, 9.0, Footprint.from_mask(np.ones((5, 5), bool), (y, x - 2)))
     beside = Candidate(y + 6.0, x, 9.0, Footprint.from_mask(np.ones((5, 5), bool), (y + 4, x - 2)))
     after = add_candidates(catalogue, [on_it, beside], SCENE, left_alone=unmodelled.left_alone).detections
@@ -158,3 +158,70 @@ def test_the_table_s_signal_to_noise_is_the_matched_filter_s():
         image = significance(*point_source_sums(scene.images[band], scene.weights()[band], scene.psfs[band]))
         expected = image[np.rint(y).astype(int), np.rint(x).astype(int)]
         np.testing.assert_allclose(snr[:, band], expected, rtol=1e-3, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def masked_star():
+    """A saturated star beside a blend, its core masked: scene and catalogue."""
+    made = make_scene([*BLEND_SOURCES, (38.0, 30.0, 20_000.0)], rng=np.random.default_rng(5))
+    distance = np.hypot(*(np.indices(made.shape) - np.array([38, 30])[:, None, None]))
+    mask = np.where(distance < 3, 1 << made.mask_planes["SAT"], 0).astype(np.int32)
+    scene = replace(made, mask=np.broadcast_to(mask, made.images.shape))
+    places = [(y, x) for y, x, _ in BLEND_SOURCES] + [(38.0, 30.0)]
+    peaks = tuple(Peak(k, y, x) for k, (y, x) in enumerate(places, start=1))
+    everywhere = Footprint.from_mask(np.ones(made.shape, bool))
+    return scene, Detections((Parent(1, everywhere, peaks),))
+
+
+@pytest.mark.parametrize("engine", ["factorized", "scarlet_lite"])
+def test_one_masked_peak_costs_nobody_else_a_model(masked_star, engine):
+    if engine == "scarlet_lite":
+        pytest.importorskip("lsst.scarlet.lite")
+    scene, catalogue = masked_star
+    model = deblend(scene, catalogue.parents, engine=engine)
+    (fit,) = model
+    assert fit.failure == ""
+    assert fit.unmodelled == {5: "peak 5 at (y, x) = (38.0, 30.0) is on a pixel that is bad in all bands"}
+    assert {source.peak_id for source in fit.sources} == {1, 2, 3, 4}
+    # The star's wings are 300 times the noise where the blend's pixels begin.
+    truth = np.array([np.broadcast_to(flux, 3) for _, _, flux in BLEND_SOURCES])
+    error = np.array([2 * sigma * np.sqrt(np.pi) for sigma in PSF_SIGMAS_PIX])
+    np.testing.assert_allclose(model.peak_fluxes([1, 2, 3, 4]), truth, atol=6 * error.max(), rtol=0.1)
+    assert np.isnan(model.peak_fluxes([5])).all()
+
+
+def test_nothing_is_looked_for_around_a_masked_peak(masked_star):
+    scene, catalogue = masked_star
+    model = deblend(scene, catalogue.parents)
+    unmodelled = model_singles(scene, catalogue, model, OPTIONS)
+    assert not unmodelled.left_alone
+    assert list(unmodelled.peaks) == [5]
+    residual = (scene.images - model.image(scene)) / np.sqrt(scene.variance)
+    hidden = unmodelled.hidden(catalogue, scene, model.image(scene))
+    assert np.abs(residual)[:, ~hidden].max() < 5.5
+    assert hidden.mean() < 0.4
+    task = _task()
+    result = task.run(scene, catalogue, model)
+    assert task.metadata["n_left_alone"] == 0
+    assert task.metadata["n_unmodelled_peaks"] == 1
+    assert len(result.detections.peaks) == 5
+
+
+def test_a_source_is_still_found_beside_a_masked_peak(masked_star):
+    scene, catalogue = masked_star
+    (parent,) = catalogue
+    told = Detections((replace(parent, peaks=(parent.peaks[0], *parent.peaks[2:])),))
+    result = _task().run(scene, told, deblend(scene, told.parents))
+    (new,) = (peak for peak in result.detections.peaks if peak.from_residual)
+    assert np.hypot(new.y - HIDDEN[0], new.x - HIDDEN[1]) < 1.5
+
+
+def test_peaks_that_another_deblender_gave_no_source_are_unmodelled():
+    pair = Parent(1, Footprint.from_mask(np.ones(SCENE.shape, bool)), (Peak(1, 30, 30), Peak(2, 12, 50)))
+    whole = deblend(SCENE, [pair])
+    (fit,) = whole
+    half = replace(whole, parents=(replace(fit, sources=tuple(s for s in fit.sources if s.peak_id == 1)),))
+    unmodelled = model_singles(SCENE, Detections((pair,)), half, OPTIONS)
+    assert list(unmodelled.peaks) == [2]
+    hidden = unmodelled.hidden(Detections((pair,)), SCENE, half.image(SCENE))
+    assert hidden[12, 50] and not hidden[30, 30]

@@ -111,6 +111,9 @@ class Missing:
         All deblended sources, convolved to each band's PSF.
     left_alone : `~collections.abc.Mapping` [`int`, `str`]
         Why a parent was left alone, by its id.
+    unmodelled_peaks : `~collections.abc.Mapping` [`int`, `str`]
+        Why a peak of another parent has no model, by its id; around it
+        nothing was looked for.
     n_singles : `int`
         Single-peak parents that were modelled here.
     iteration : `int`
@@ -126,6 +129,7 @@ class Missing:
     placements: tuple[Placement, ...]
     model_image: Array
     left_alone: Mapping[int, str]
+    unmodelled_peaks: Mapping[int, str]
     n_singles: int
     iteration: int
     score_threshold: float
@@ -303,7 +307,7 @@ def find_missing(
     image, unmodelled = _modelled(scene, detections, model, options)
     bad = scene.bad(options.bad_planes)
     usable = int((~bad).any(axis=(1, 2)).sum())
-    bad |= unmodelled.hidden(detections, scene)
+    bad |= unmodelled.hidden(detections, scene, image)
     min_bands = options.min_bands
     if min_bands is None:
         min_bands = _MIN_BANDS if usable >= _BANDS_FOR_MIN else 1
@@ -316,6 +320,7 @@ def find_missing(
         placements=(),
         model_image=image,
         left_alone=unmodelled.left_alone,
+        unmodelled_peaks=unmodelled.peaks,
         n_singles=sum(not fit.failure for fit in unmodelled.singles),
         iteration=1 + max((peak.iteration for peak in detections.peaks), default=0),
         score_threshold=detector.default_threshold if threshold is None else threshold,

@@ -17,8 +17,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,10 @@ class ParentModel:
         Whether it stopped before the allowed number of iterations.
     failure : `str`
         Why there is no model; empty if there is one.
+    unmodelled : `~collections.abc.Mapping` [`int`, `str`]
+        Why a peak of the parent has no source although others have, by its
+        id. ``chi2`` is that of the fit, in which its light, as far as it can
+        be seen, was kept out of theirs.
     """
 
     parent_id: int
@@ -114,6 +118,7 @@ class ParentModel:
     n_iterations: int = 0
     converged: bool = False
     failure: str = ""
+    unmodelled: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def reduced_chi2(self) -> float:

@@ -79,8 +79,10 @@ def deblend(scenes: tuple[Path, ...], out: Path, engine: str, **images: Any) -> 
                     model=model.image(content.scene),
                 ),
             )
-            failed = [parent for parent in model if parent.failure]
-            for parent in failed:
-                click.echo(f"{path}: parent {parent.parent_id} has no model: {parent.failure}", err=True)
+            for parent in model:
+                if parent.failure:
+                    click.echo(f"{path}: parent {parent.parent_id} has no model: {parent.failure}", err=True)
+                for reason in parent.unmodelled.values():
+                    click.echo(f"{path}: no model of {reason}", err=True)
             progress(1)
     click.echo(f"{n_scenes} scene files in {out}")

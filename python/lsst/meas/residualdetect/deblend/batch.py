@@ -13,13 +13,12 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Parents of a similar size, cut out of the scene and stacked."""
+"""Parents of a similar size, stacked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
@@ -28,158 +27,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..boxes import is_inside, nearest_pixel
-from ..detections import Parent, Peak
-from ..scene import Array, Scene
-from ..scene_model import difference_kernels
+from ..boxes import nearest_pixel
 from .convolve import BandConvolver
-from .options import DeblendOptions
+from .cutouts import Cutout, common_shape
 
-__all__ = [
-    "Batch",
-    "Component",
-    "Cutout",
-    "Field",
-    "common_shape",
-    "find_fault",
-    "footprint_mask",
-    "make_batch",
-    "make_cutout",
-    "make_cutouts",
-]
-
-
-class Component(IntEnum):
-    """What a component of a source starts as."""
-
-    POINT = 0
-    EXTENDED = 1
-    BULGE = 2
-    DISK = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Field:
-    """A scene and what all its parents share.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        The coadds.
-    bad_planes : `tuple` [`str`]
-        Mask planes whose pixels are left out.
-    kernels : `numpy.ndarray`, (band, h, w), float32
-        Difference kernels.
-    """
-
-    scene: Scene
-    bad_planes: tuple[str, ...]
-    kernels: Array
-
-    @cached_property
-    def fault(self) -> str:
-        """Why none of its parents can be fitted; empty if they can."""
-        for band, kernel in zip(self.scene.bands, self.kernels, strict=True):
-            if not (np.isfinite(kernel).all() and kernel.any()):
-                return f"no usable PSF in band {band!r}"
-        return ""
-
-
-@dataclass(frozen=True, eq=False)
-class Cutout:
-    """One parent and where to cut it out.
-
-    Parameters
-    ----------
-    index : `tuple` [`int`, `int`]
-        Place of its scene, and its own in the scene, in the sequences given
-        to the deblender.
-    field : `Field`
-        Its scene.
-    parent : `Parent`
-        The parent.
-    box : `tuple` [`slice`, `slice`]
-        Box of its footprint in array indices (y, x), inside the scene.
-    weights : `numpy.ndarray`, (band, y, x), float32
-        Inverse variance in the box, zero at bad pixels.
-    components : `tuple` [`tuple` [`Peak`, `Component`]]
-        What to model it with.
-    """
-
-    index: tuple[int, int]
-    field: Field
-    parent: Parent
-    box: tuple[slice, slice]
-    weights: Array
-    components: tuple[tuple[Peak, Component], ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the box."""
-        return self.box[0].stop - self.box[0].start, self.box[1].stop - self.box[1].start
-
-
-def make_cutout(index: tuple[int, int], field: Field, parent: Parent) -> Cutout:
-    """The part of a parent's box that lies inside its scene."""
-    scene = field.scene
-    rows, columns = (
-        slice(max(extent.start - first, 0), max(min(extent.stop - first, size), 0))
-        for extent, first, size in zip(parent.footprint.bbox, scene.origin, scene.shape, strict=True)
-    )
-    return Cutout(index, field, parent, (rows, columns), scene.weights(field.bad_planes, (rows, columns)))
-
-
-def find_fault(cutout: Cutout) -> str:
-    """Why a parent cannot be fitted; empty if it can."""
-    parent, scene = cutout.parent, cutout.field.scene
-    if not parent.peaks:
-        return "no peaks"
-    if cutout.field.fault:
-        return cutout.field.fault
-    if min(cutout.shape) <= 0:
-        return "footprint outside the scene"
-    if not (cutout.weights * footprint_mask(cutout)).any():
-        return "no good pixels"
-    for peak in parent.peaks:
-        where = f"peak {peak.id} at (y, x) = ({peak.y:.1f}, {peak.x:.1f})"
-        pixel = nearest_pixel((peak.y, peak.x), scene.origin)
-        if not is_inside(pixel, scene.shape):
-            return f"{where} is outside the scene"
-        if not parent.footprint.contains(peak.y, peak.x):
-            return f"{where} is outside the footprint"
-        if not cutout.weights[:, pixel[0] - cutout.box[0].start, pixel[1] - cutout.box[1].start].any():
-            return f"{where} is on a pixel that is bad in all bands"
-    return ""
-
-
-def make_cutouts(
-    blends: Sequence[tuple[Scene, Sequence[Parent]]],
-    options: DeblendOptions,
-    model_psf: npt.NDArray[np.floating],
-) -> Iterator[tuple[Cutout, str]]:
-    """Every parent of every scene, with `find_fault`'s answer."""
-    for number, (scene, parents) in enumerate(blends):
-        field = Field(scene, options.bad_planes, difference_kernels(scene.psfs, model_psf))
-        for place, parent in enumerate(parents):
-            cutout = make_cutout((number, place), field, parent)
-            yield cutout, find_fault(cutout)
-
-
-def common_shape(cutouts: Sequence[Cutout]) -> tuple[int, int]:
-    """Height and width of a box that holds each of them."""
-    return max(cutout.shape[0] for cutout in cutouts), max(cutout.shape[1] for cutout in cutouts)
-
-
-def footprint_mask(cutout: Cutout) -> npt.NDArray[np.bool_]:
-    """Which pixels of the box belong to the parent."""
-    rows, columns = cutout.box
-    first_y, first_x = cutout.field.scene.origin
-    return cutout.parent.footprint.to_mask(
-        (
-            slice(rows.start + first_y, rows.stop + first_y),
-            slice(columns.start + first_x, columns.stop + first_x),
-        )
-    )
+__all__ = ["Batch", "make_batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +134,7 @@ def make_batch(cutouts: Sequence[Cutout], device: torch.device) -> Batch:
     depth = np.zeros((len(cutouts), n_bands), np.float32)
     for i, cutout in enumerate(cutouts):
         corner = (slice(cutout.shape[0]), slice(cutout.shape[1]))
-        footprint = footprint_mask(cutout)
+        footprint = cutout.footprint
         stacked[i, :, *corner] = cutout.weights
         images[i, :, *corner] = np.where(cutout.weights > 0, cutout.field.scene.images[:, *cutout.box], 0)
         support[i, *corner] = footprint

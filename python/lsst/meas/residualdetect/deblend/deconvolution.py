@@ -33,7 +33,7 @@ from lsst.scarlet import lite
 from ..boxes import is_inside, nearest_pixel
 from ..detections import Footprint, Parent, Peak
 from ..scene import Array, Scene
-from .batch import Cutout, footprint_mask, make_cutout
+from .cutouts import Cutout, make_cutout
 
 __all__ = ["deconvolve", "divide", "label_footprints", "noise_rms"]
 
@@ -206,7 +206,7 @@ def divide(cutout: Cutout, labels: npt.NDArray[np.int32]) -> list[Cutout]:
         the same id.
     """
     y0, x0 = (s.start + first for s, first in zip(cutout.box, cutout.field.scene.origin, strict=True))
-    here = labels[cutout.box] * footprint_mask(cutout)
+    here = labels[cutout.box] * cutout.footprint
     peaks: dict[int, list[Peak]] = {}
     for peak in cutout.parent.peaks:
         pixel = tuple(nearest_pixel((peak.y, peak.x), (y0, x0)))

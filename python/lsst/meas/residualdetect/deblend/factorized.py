@@ -37,8 +37,9 @@ from ..detections import Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel, gaussian_psf
 from ..threads import in_parallel
-from .batch import Batch, Cutout, common_shape, make_batch, make_cutouts
+from .batch import Batch, make_batch
 from .convolve import kernel_reach, padded_shape
+from .cutouts import Component, Cutout, common_shape, make_cutouts
 from .fit import Fit, fit_batch
 from .initialize import choose_components
 from .options import DeblendOptions
@@ -115,8 +116,11 @@ def _parent_models(fit: Fit, cutouts: Sequence[Cutout], batch: Batch) -> Iterato
                 SourceModel.from_pixels(peak.id, spectra[k], y[part] + y0, x[part] + x0, light[part])
                 for k, (peak, _) in enumerate(cutout.components, start=component)
                 for part in (slice(starts[k], ends[k]),)
+                if peak.id not in cutout.unmodelled
             )
-            yield ParentModel(parent_id, sources, chi2, n, fit.n_iterations, converged)
+            yield ParentModel(
+                parent_id, sources, chi2, n, fit.n_iterations, converged, unmodelled=cutout.unmodelled
+            )
         else:
             yield ParentModel(parent_id, (), failure=f"chi-square became {chi2}")
         component += len(cutout.components)
@@ -142,7 +146,11 @@ def fit_parents(
         components = tuple(
             (peak, component)
             for peak in parent.peaks
-            for component in choose_components(scene, peak, options)
+            for component in (
+                # Of a peak behind a mask only its wings are seen: the less it
+                # may be, the better it is known.
+                choose_components(scene, peak, options) if cutout.sees(peak) else (Component.POINT,)
+            )
         )
         similar[scene.psfs.shape].append(replace(cutout, components=components))
 

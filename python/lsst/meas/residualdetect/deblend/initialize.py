@@ -32,7 +32,8 @@ from torch import Tensor
 from ..boxes import nearest_pixel
 from ..detections import Peak
 from ..scene import Scene
-from .batch import Batch, Component
+from .batch import Batch
+from .cutouts import Component
 from .monotonic import make_monotonic
 from .options import DeblendOptions
 from .stamps import Stamps, make_stamps

@@ -38,7 +38,7 @@ from ..boxes import nearest_pixel
 from ..detections import Footprint, Parent
 from ..scene import Array, Scene
 from ..scene_model import ParentModel, SourceModel
-from .batch import Cutout, footprint_mask, make_cutouts
+from .cutouts import Cutout, make_cutouts
 from .deconvolution import deconvolve, divide, label_footprints, noise_rms
 from .options import DeblendOptions
 
@@ -102,7 +102,7 @@ class _Shared:
             # Where there is no data image and variance are both left out of a
             # source's signal-to-noise ratio.
             variance=np.where(np.isfinite(variance), variance, 0),
-            weights=cutout.weights * footprint_mask(cutout),
+            weights=cutout.weights * cutout.footprint,
             psfs=self.scene.psfs,
             model_psf=self.psf[None],
             noise_rms=self.noise_rms,
@@ -197,11 +197,13 @@ def _fit_parent(cutout: Cutout, shared: _Shared) -> ParentModel:
             source
             for blend, part in zip(blends, parts, strict=True)
             for source in _source_models(blend, part.parent)
+            if source.peak_id not in cutout.unmodelled
         ),
         chi2,
         int((observation.weights.data > 0).sum()),
         sum(blend.it for blend in blends),
         all(blend.it < options.max_iterations for blend in blends),
+        unmodelled=cutout.unmodelled,
     )
 
 

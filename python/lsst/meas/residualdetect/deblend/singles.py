@@ -19,19 +19,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from ..detections import Detections
-from ..scene import Scene
+from ..boxes import nearest_pixel
+from ..detections import Detections, Parent
+from ..scene import Array, Scene
 from ..scene_model import SceneModel
 from . import DeblendOptions, deblend
+from .cutouts import box_inside, footprint_mask
 
 __all__ = ["SKY_OBJECT", "Unmodelled", "model_singles"]
 
 SKY_OBJECT = "sky object"
+
+# Residual, in standard deviations of the noise of a pixel in any band, that
+# belongs to the source that it is connected with.
+_SIGNIFICANT = 3
 
 
 @dataclass(frozen=True)
@@ -45,23 +52,65 @@ class Unmodelled:
     left_alone : `~collections.abc.Mapping` [`int`, `str`]
         Why a parent has no model that a residual could be taken of, by the
         parent's id.
+    peaks : `~collections.abc.Mapping` [`int`, `str`]
+        Why a peak of another parent has none, by the peak's id.
     """
 
     singles: SceneModel
     left_alone: Mapping[int, str]
+    peaks: Mapping[int, str] = field(default_factory=dict)
 
-    def hidden(self, detections: Detections, scene: Scene) -> npt.NDArray[np.bool_]:
-        """Pixels whose residual is the source itself: those of the parents
-        left alone, sky objects excepted, which show no source: (y, x), bool.
+    def hidden(self, detections: Detections, scene: Scene, image: Array) -> npt.NDArray[np.bool_]:
+        """Pixels whose residual is the source itself.
+
+        Those of the parents left alone, sky objects excepted, which show no
+        source. Of other parents those that are nearer to a peak without a
+        model than to one with, and what is connected with these by its
+        residual.
+
+        Parameters
+        ----------
+        detections : `Detections`
+            The catalogue.
+        scene : `Scene`
+            The coadds.
+        image : `numpy.ndarray`, (band, y, x), float32
+            All models, singles too, as the scene would show them.
+
+        Returns
+        -------
+        hidden : `numpy.ndarray`, (y, x), bool
+            Where nothing should be looked for.
         """
         hidden = np.zeros(scene.shape, dtype=bool)
-        top, left = scene.origin
         for parent in detections:
-            if self.left_alone.get(parent.id, SKY_OBJECT) != SKY_OBJECT:
-                for y, first, after in parent.footprint.spans - [top, left, left]:
-                    if 0 <= y < scene.shape[0]:
-                        hidden[y, max(first, 0) : max(after, 0)] = True
+            of_peaks = not self.peaks.keys().isdisjoint(peak.id for peak in parent.peaks)
+            if of_peaks or self.left_alone.get(parent.id, SKY_OBJECT) != SKY_OBJECT:
+                box = box_inside(scene, parent)
+                mask = footprint_mask(scene, parent, box)
+                hidden[box] |= self._near_peaks(parent, scene, image, box, mask) if of_peaks else mask
         return hidden
+
+    def _near_peaks(
+        self,
+        parent: Parent,
+        scene: Scene,
+        image: Array,
+        box: tuple[slice, slice],
+        mask: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.bool_]:
+        """What `hidden` hides of a parent of which some peaks have no model,
+        in its box.
+        """
+        places = nearest_pixel([(peak.y, peak.x) for peak in parent.peaks], scene.origin)
+        offsets = np.indices(mask.shape)[:, None] + np.array([s.start for s in box])[:, None, None, None]
+        distances = np.square(offsets - places.T[:, :, None, None]).sum(0)
+        lacks = np.array([peak.id in self.peaks for peak in parent.peaks])
+        own = mask & (distances[lacks].min(0) <= distances[~lacks].min(0, initial=np.iinfo(np.intp).max))
+        residual = scene.images[:, *box] - image[:, *box]
+        significant = (residual > _SIGNIFICANT * np.sqrt(scene.variance[:, *box])).any(0)
+        regions = ndimage.label((significant & mask) | own, np.ones((3, 3)))[0]
+        return np.isin(regions, regions[own])
 
 
 def model_singles(
@@ -110,4 +159,13 @@ def model_singles(
             left_alone[parent.id] = f"the deblender made no model of its {len(parent.peaks)} peaks"
     made = deblend(scene, singles, options, engine=engine)
     left_alone |= {fit.parent_id: fit.failure for fit in made if fit.failure}
-    return Unmodelled(made, left_alone)
+    peaks = {}
+    for parent in detections:
+        fit = fits.get(parent.id)
+        if fit is not None and not fit.failure:
+            modelled = {source.peak_id for source in fit.sources}
+            for peak in parent.peaks:
+                if peak.id not in modelled:
+                    where = f"peak {peak.id} at (y, x) = ({peak.y:.1f}, {peak.x:.1f})"
+                    peaks[peak.id] = fit.unmodelled.get(peak.id, f"{where}: the deblender made none")
+    return Unmodelled(made, left_alone, peaks)

@@ -25,6 +25,10 @@ from .stamps import from_rows, to_rows
 
 __all__ = ["solve_spectra"]
 
+# Part of the chi-square that a further step must have lowered, and most steps.
+_MUCH = 0.1
+_MOST_STEPS = 30
+
 
 def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> Tensor:
     """Least squares by conjugate gradients, each parent and band for itself.
@@ -36,7 +40,9 @@ def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> 
     morphologies : `torch.Tensor`, (value,)
         Morphologies in the model PSF.
     n_steps : `int`
-        Steps to take; as many as a parent has components are exact.
+        Steps to take; as many as a parent has components are exact. A parent
+        whose chi-square they still lower much, as beside a very bright
+        source, takes some more: faint spectra are nothing before.
 
     Returns
     -------
@@ -51,7 +57,8 @@ def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> 
     spectra = batch.depth.new_zeros(len(stamps), batch.depth.shape[1])
     residual, direction = batch.images, spectra
     slope = torch.full_like(batch.depth, torch.inf)
-    for _ in range(n_steps):
+    unfinished = torch.ones_like(batch.depth, dtype=torch.bool)
+    for step in range(max(n_steps, _MOST_STEPS)):
         rows = to_rows(batch.convolver.adjoint(batch.fit_weights * residual))
         gradient = stamps.project(morphologies, rows)
         steepest = scale * gradient
@@ -59,9 +66,14 @@ def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> 
         slope = torch.zeros_like(batch.depth).index_add_(0, batch.owner, gradient * steepest)
         direction = steepest + _ratio(slope, before)[batch.owner] * direction
         image = batch.convolver.forward(from_rows(stamps.render(morphologies, direction), batch.images))
-        length = _ratio(slope, (batch.fit_weights * image.square()).sum((2, 3)))
+        length = _ratio(slope, (batch.fit_weights * image.square()).sum((2, 3))) * unfinished
         spectra = spectra + length[batch.owner] * direction
         residual = residual - length[:, :, None, None] * image
+        if step + 1 >= n_steps:
+            chi2 = (batch.fit_weights * residual.square()).sum((2, 3))
+            unfinished &= slope * length > _MUCH * chi2
+            if not unfinished.any():
+                break
     return spectra.clamp(min=0)
 
 

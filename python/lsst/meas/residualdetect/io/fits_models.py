@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ __all__ = ["read_model", "write_model"]
 
 
 def write_model(path: Path, model: SceneModel) -> None:
-    """Write deblended models: PSFs, tables of parents and sources, and the
+    """Write deblended models: PSFs, tables of parents, sources and unmodelled
+    peaks, and the
     morphologies one after the other in a single column.
 
     Parameters
@@ -43,6 +45,7 @@ def write_model(path: Path, model: SceneModel) -> None:
     for index, band in enumerate(model.bands):
         psf.header[f"BAND{index}"] = band
     owners = [parent.parent_id for parent in model for _ in parent.sources]
+    unmodelled = [(parent.parent_id, *item) for parent in model for item in parent.unmodelled.items()]
     sources = model.sources
     shapes = np.array([source.morphology.shape for source in sources], np.int32).reshape(-1, 2)
     origins = np.array([source.origin for source in sources], np.int32).reshape(-1, 2)
@@ -77,6 +80,14 @@ def write_model(path: Path, model: SceneModel) -> None:
                     "width": shapes[:, 1],
                 },
             ),
+            table(
+                "UNMODELLED",
+                {
+                    "parent": np.array([parent for parent, _, _ in unmodelled], np.int64),
+                    "peak": np.array([peak for _, peak, _ in unmodelled], np.int64),
+                    "reason": np.array([why for _, _, why in unmodelled] or [""], "U")[: len(unmodelled)],
+                },
+            ),
             table("MORPHOLOGIES", {"value": np.concatenate(morphologies)}),
         ]
     ).writeto(path, overwrite=True)
@@ -90,6 +101,10 @@ def read_model(path: Path) -> SceneModel:
         header = hdus["PSF"].header
         values = native(hdus["MORPHOLOGIES"].data["value"], np.float32)
         sources: dict[int, list[SourceModel]] = {int(i): [] for i in hdus["PARENTS"].data["id"]}
+        unmodelled: dict[int, dict[int, str]] = defaultdict(dict)
+        # Files of before there was one lack the table.
+        for row in hdus["UNMODELLED"].data if "UNMODELLED" in hdus else ():
+            unmodelled[int(row["parent"])][int(row["peak"])] = str(row["reason"])
         start = 0
         for row in hdus["SOURCES"].data:
             shape = int(row["height"]), int(row["width"])
@@ -116,6 +131,7 @@ def read_model(path: Path) -> SceneModel:
                     n_iterations=int(row["n_iterations"]),
                     converged=bool(row["converged"]),
                     failure=str(row["failure"]),
+                    unmodelled=unmodelled.get(int(row["id"]), {}),
                 )
                 for row in hdus["PARENTS"].data
             ),

@@ -173,6 +173,13 @@ class DeblendTask(pipe_base.PipelineTask):
                 self.log.warning(
                     "%s: parent %d has no model: %s", scene.name, parent.parent_id, parent.failure
                 )
+            if parent.unmodelled and parent.parent_id in fitted:
+                self.log.warning(
+                    "%s: parent %d: no model of %s",
+                    scene.name,
+                    parent.parent_id,
+                    "; ".join(parent.unmodelled.values()),
+                )
         self.metadata["n_parents"] = len(detections)
         self.metadata["n_fitted"] = len(fitted)
         self.metadata["n_failed"] = sum(bool(parent.failure) for parent in models)
@@ -218,5 +225,8 @@ def object_table(detections: Detections, models: SceneModel) -> Table:
     }
     columns |= {f"flux_{band}": flux[:, index] for index, band in enumerate(models.bands)}
     columns["deblend_chi2"] = np.array([fits[parent.id].reduced_chi2 for parent, _ in pairs], np.float64)
-    columns["deblend_failed"] = np.array([bool(fits[parent.id].failure) for parent, _ in pairs], bool)
+    columns["deblend_failed"] = np.array(
+        [bool(fits[parent.id].failure) or peak.id in fits[parent.id].unmodelled for parent, peak in pairs],
+        bool,
+    )
     return Table(columns)

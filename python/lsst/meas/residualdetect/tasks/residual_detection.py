@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import lsst.pipe.base as pipe_base
@@ -186,12 +187,15 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.metadata["n_parents"] = len(missing.before)
         self.metadata["n_sky"] = len(missing.before) - missing.n_sources
         self.metadata["n_left_alone"] = reasons.total()
+        self.metadata["n_unmodelled_peaks"] = len(missing.unmodelled_peaks)
         self.metadata["n_singles"] = missing.n_singles
         self.metadata["n_candidates"] = len(missing.candidates)
         self.metadata["n_new_peaks"] = n_new
         self.metadata["n_changed_parents"] = missing.n_changed_parents
         for reason, count in reasons.most_common(_MAX_REASONS):
             self.log.warning("%s%d parents left alone: %s", prefix, count, reason)
+        for reason in islice(missing.unmodelled_peaks.values(), _MAX_REASONS):
+            self.log.warning("%snothing is looked for around %s", prefix, reason)
         if not missing.n_sources:
             self.log.info("%sthere are only sky objects; nothing to look for", prefix)
         elif not missing.has_model:

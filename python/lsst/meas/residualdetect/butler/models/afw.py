@@ -87,8 +87,8 @@ def _parent_model(
             sources.extend(_components(number, source))
     finite = all(np.isfinite(s.spectrum).all() and np.isfinite(s.morphology).all() for s in sources)
     failure = ""
-    if len(seen) < n_peaks:
-        failure = f"{n_peaks - len(seen)} of its {n_peaks} peaks have no model"
+    if not seen and n_peaks:
+        failure = f"none of its {n_peaks} peaks has a model"
     elif not finite:
         failure = "its model is not finite"
     return ParentModel(parent, tuple(sources), failure=failure)
@@ -110,8 +110,8 @@ class AfwModels:
         Returns
         -------
         model : `SceneModel`
-            A model of each parent that was deblended; a parent of which a part
-            failed says so in ``failure``. Isolated sources, which are no models
+            A model of each parent that was deblended; a parent of which all
+            failed says so in ``failure``, and peaks may lack a source. Isolated sources, which are no models
             but pixels of the coadds, are left out.
 
         Raises
