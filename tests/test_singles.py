@@ -225,3 +225,9 @@ def test_peaks_that_another_deblender_gave_no_source_are_unmodelled():
     assert list(unmodelled.peaks) == [2]
     hidden = unmodelled.hidden(Detections((pair,)), SCENE, half.image(SCENE))
     assert hidden[12, 50] and not hidden[30, 30]
+
+
+def test_single_peak_parents_are_fitted_without_the_task_s_bad_pixels():
+    config = ResidualDetectionConfig(data_model="array", bad_mask_planes=["NO_DATA", "BRIGHT_OBJECT"])
+    options = config.options()
+    assert options.singles.bad_planes == options.bad_planes == ("NO_DATA", "BRIGHT_OBJECT")

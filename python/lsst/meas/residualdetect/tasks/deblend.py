@@ -30,7 +30,7 @@ from ..butler import load_images
 from ..deblend import check_engine, deblend
 from ..deblend.redeblend import changed_parents, redeblend
 from ..detections import Detections
-from ..scene import Scene
+from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
 from .deblend_options import DeblendOptionsConfig
 from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
@@ -98,6 +98,9 @@ class DeblendConfig(
         default=False,
     )
     bands = ListField[str](doc="Bands to deblend; all there are if empty.", default=[])
+    bad_mask_planes = ListField[str](
+        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
+    )
 
 
 class DeblendTask(pipe_base.PipelineTask):
@@ -159,7 +162,7 @@ class DeblendTask(pipe_base.PipelineTask):
             ``models`` (`SceneModel`) and ``objects``
             (`astropy.table.Table`), a row for each peak.
         """
-        options = self.config.options()
+        options = self.config.deblend_options(self.config.bad_mask_planes)
         if old_detections is None or old_models is None:
             fitted = {parent.id for parent in detections}
             models = deblend(scene, detections.parents, options, engine=self.config.engine)

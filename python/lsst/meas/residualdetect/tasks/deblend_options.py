@@ -18,10 +18,11 @@
 
 from __future__ import annotations
 
-from lsst.pex.config import ChoiceField, Config, Field, ListField, RangeField
+from collections.abc import Sequence
+
+from lsst.pex.config import ChoiceField, Config, Field, RangeField
 
 from ..deblend import DeblendOptions, engine_names
-from ..scene import DEFAULT_BAD_PLANES
 
 __all__ = ["DeblendOptionsConfig"]
 
@@ -106,12 +107,9 @@ class DeblendOptionsConfig(Config):
         min=1,
         optional=True,
     )
-    bad_mask_planes = ListField[str](
-        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
-    )
 
-    def options(self) -> DeblendOptions:
-        """The same as the core's options."""
+    def deblend_options(self, bad_planes: Sequence[str]) -> DeblendOptions:
+        """The same as the core's options, leaving out some mask planes."""
         return DeblendOptions(
             sigma_pix=self.sigma_pix,
             max_iterations=self.max_iterations,
@@ -124,5 +122,5 @@ class DeblendOptionsConfig(Config):
             batch_mbytes=self.batch_mbytes,
             device=self.device,
             n_threads=self.n_threads,
-            bad_planes=tuple(self.bad_mask_planes),
+            bad_planes=tuple(bad_planes),
         )

@@ -230,7 +230,7 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
             min_bands=self.min_bands,
             min_distance_pix=self.min_distance_pix,
             bad_planes=tuple(self.bad_mask_planes),
-            singles=self.singles.options(),
+            singles=self.singles.deblend_options(self.bad_mask_planes),
             singles_engine=self.singles.engine,
         )
 
