@@ -15,6 +15,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import shutil
+import signal
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -26,15 +31,18 @@ from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.butler import DataModelError, image_form_of
 from lsst.meas.residualdetect.butler.formatters import DetectionsFormatter
 from lsst.meas.residualdetect.butler.images.stack import stack_bands
+from lsst.meas.residualdetect.butler.inputs import read_inputs
 from lsst.meas.residualdetect.butler.repository import (
     COADDS_COLLECTION,
     SKYMAP,
     RepositoryError,
     create_repository,
     ingest_scenes,
+    leftovers,
+    new_repository,
     open_repository,
-    read_inputs,
 )
+from lsst.meas.residualdetect.cli.common import ended_by_signals
 from lsst.meas.residualdetect.io.fits_coadd import write_coadd
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 
@@ -83,11 +91,66 @@ def test_a_failure_half_way_leaves_nothing(butler, tmp_path, monkeypatch):
 
     monkeypatch.setattr(DetectionsFormatter, "writer", staticmethod(fail))
     content = replace(make_blend(1), peaks=np.array([[30.0, 30.0]]))
-    with pytest.raises(Exception, match="Failed to serialize dataset object_detection_given"):
+    with pytest.raises(RepositoryError, match="^blend: disk full$"):
         ingest_scenes(butler, [make_blend(2), content])
     assert _n_datasets(butler) == 0
     assert not list(butler.registry.queryDimensionRecords("patch"))
     assert not list(tmp_path.rglob("*.fits"))
+
+
+def test_not_all_scenes_are_in_memory(butler):
+    alive = []
+
+    def scenes():
+        for number in range(4):
+            gc.collect()
+            assert sum(scene() is not None for scene in alive) <= 1
+            content = make_blend(number)
+            alive.append(weakref.ref(content.scene))
+            yield content
+            del content
+
+    assert ingest_scenes(butler, scenes()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError, SystemExit])
+def test_an_interrupted_repository_leaves_nothing(tmp_path, end):
+    with pytest.raises(end), new_repository(tmp_path / "repo") as butler:
+        ingest_scenes(butler, [make_blend(1)])
+        (left,) = leftovers(tmp_path / "repo")
+        assert (left / "butler.yaml").is_file() and not (tmp_path / "repo").exists()
+        raise end
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_ends_work_as_an_exception():
+    with pytest.raises(SystemExit), ended_by_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("name", ["with space", "hsc.2024", "ü;:{x}"])
+def test_a_folder_with_an_odd_name_holds_a_repository(tmp_path, name):
+    ingest_scenes(create_repository(tmp_path / name), [make_blend(1)])
+    butler = open_repository(tmp_path / name)
+    assert butler.get("deep_coadd", _where(0), band="g", collections=COADDS_COLLECTION).name == "blend"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a#b"])
+def test_a_name_that_the_butler_takes_for_another_is_refused(tmp_path, name):
+    with pytest.raises(RepositoryError, match=r"in which \?, # and %20 do not mean"):
+        create_repository(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_half_made_repository_is_named(butler, tmp_path):
+    (tmp_path / "half").mkdir()
+    shutil.copy(tmp_path / "repo" / "butler.yaml", tmp_path / "half")
+    (tmp_path / "half" / "gen3.sqlite3").touch()
+    with pytest.raises(RepositoryError, match="half cannot be opened: .*remove it and ingest again"):
+        open_repository(tmp_path / "half")
 
 
 def test_folders_that_are_no_repository_are_refused(tmp_path):
@@ -115,12 +178,12 @@ def test_fits_coadds_of_one_object_make_a_scene(tmp_path):
     np.testing.assert_array_equal(first.scene.images, scene.images)
     assert (first.scene.name, second.scene.name) == ("blend", "other")
     with pytest.raises(SceneError, match="g.fits: band 'g' of 'blend' was given before"):
-        read_inputs([paths[0], paths[0]])
+        list(read_inputs([paths[0], paths[0]]))
 
 
 def test_files_of_another_kind_are_named(tmp_path):
     with pytest.raises(SceneError, match="notes.txt: expected a scene file"):
-        read_inputs([tmp_path / "notes.txt"])
+        list(read_inputs([tmp_path / "notes.txt"]))
 
 
 def test_stacking_pads_psfs_and_refuses_other_grids():

@@ -17,23 +17,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import glob
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 from astropy.table import Table
+from sqlalchemy.exc import OperationalError
 
 from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources import ResourcePath
 
 from ..detection import DetectionOptions, detections_at
-from ..detections import Detections
-from ..io.fits_coadd import read_coadd
-from ..io.scene_file import SceneFile, read_scene_file
-from ..scene import Scene, SceneError
-from .images.stack import stack_bands
+from ..io.scene_file import SceneFile
+from ..scene import SceneError
 
 __all__ = [
     "COADDS_COLLECTION",
@@ -42,8 +45,9 @@ __all__ = [
     "RepositoryError",
     "create_repository",
     "ingest_scenes",
+    "leftovers",
+    "new_repository",
     "open_repository",
-    "read_inputs",
 ]
 
 COADDS_COLLECTION = "coadds"
@@ -64,32 +68,8 @@ class RepositoryError(ValueError):
     """A folder that is no embedded repository, or cannot become one."""
 
 
-def create_repository(root: Path) -> Butler:
-    """Make an embedded repository.
-
-    Its dimensions hold one skymap of one tract, to which each ingested scene
-    adds a patch.
-
-    Parameters
-    ----------
-    root : `~pathlib.Path`
-        Folder that does not exist yet or is empty.
-
-    Returns
-    -------
-    butler : `lsst.daf.butler.Butler`
-        Writeable.
-
-    Raises
-    ------
-    RepositoryError
-        Raised if the folder holds something.
-    """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise RepositoryError(f"{root} is there already and is not empty")
-    text = files("lsst.meas.residualdetect.butler").joinpath("butler.yaml").read_text()
-    Butler.makeRepo(str(root), config=Config(yaml.safe_load(text)))
-    butler: Butler = Butler.from_config(str(root), writeable=True)
+def _fill_dimensions(butler: Butler) -> None:
+    """One skymap of one tract, to which each ingested scene adds a patch."""
     with butler.transaction():
         butler.registry.insertDimensionData(
             "instrument",
@@ -117,7 +97,79 @@ def create_repository(root: Path) -> Butler:
             DatasetType(name, dimensions, storage_class, universe=butler.dimensions)
         )
     butler.registry.registerRun(COADDS_COLLECTION)
-    return butler
+
+
+def _partial_name(root: Path) -> str:
+    """What the folder is called in which a repository is made."""
+    # The Butler takes what follows a dot for a format.
+    return root.absolute().name.replace(".", "_") + "-partial-"
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Folders of repositories whose making was cut off, killed or without
+    power, or that somebody is making just now.
+    """
+    return sorted(root.absolute().parent.glob(f"{glob.escape(_partial_name(root))}*"))
+
+
+@contextmanager
+def new_repository(root: Path) -> Iterator[Butler]:
+    """Make an embedded repository, and fill it in the body of the ``with``.
+
+    Until the body has ended all is in a folder beside, so that at ``root``
+    there is a whole repository or none.
+
+    Parameters
+    ----------
+    root : `~pathlib.Path`
+        Folder that does not exist yet or is empty.
+
+    Yields
+    ------
+    butler : `lsst.daf.butler.Butler`
+        Writeable; not to be used afterwards, as the repository moves.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the folder holds something, or its name is one that the
+        Butler takes for another.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise RepositoryError(f"{root} is there already and is not empty")
+    if re.search(r"[?#]|%[0-9A-Fa-f]{2}", str(root.absolute())):
+        # They end the path in a URI, or stand for another character.
+        raise RepositoryError(
+            f"{root.absolute()}: the Butler takes paths for URIs, in which ?, # and %20 do not mean "
+            "themselves; choose a folder without them"
+        )
+    text = files("lsst.meas.residualdetect.butler").joinpath("butler.yaml").read_text()
+    partial = root.absolute().with_name(f"{_partial_name(root)}{uuid4().hex[:8]}")
+    try:
+        Butler.makeRepo(str(partial), config=Config(yaml.safe_load(text)))
+        butler: Butler = Butler.from_config(str(partial), writeable=True)
+        try:
+            _fill_dimensions(butler)
+            yield butler
+        finally:
+            butler.close()
+        partial.rename(root)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def create_repository(root: Path) -> Butler:
+    """Make an embedded repository, with `new_repository`'s parameters.
+
+    Returns
+    -------
+    butler : `lsst.daf.butler.Butler`
+        Writeable.
+    """
+    with new_repository(root):
+        pass
+    return open_repository(root, writeable=True)
 
 
 def open_repository(root: Path, *, writeable: bool = False) -> Butler:
@@ -130,52 +182,16 @@ def open_repository(root: Path, *, writeable: bool = False) -> Butler:
     """
     if not (root / "butler.yaml").is_file():
         raise RepositoryError(f"{root} is not a Butler repository: it has no butler.yaml")
-    butler: Butler = Butler.from_config(str(root), writeable=writeable)
+    try:
+        butler: Butler = Butler.from_config(str(root), writeable=writeable)
+    except (OperationalError, LookupError, FileNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        raise RepositoryError(
+            f"{root} cannot be opened: {reason}; if its making was cut off, remove it and ingest again"
+        ) from error
     if not butler.registry.queryDatasetTypes("deep_coadd"):
         raise RepositoryError(f"{root} is a Butler repository, but not one that ingest made")
     return butler
-
-
-def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = None) -> list[SceneFile]:
-    """Read what a user wants to ingest.
-
-    Parameters
-    ----------
-    paths : `~collections.abc.Sequence` [`~pathlib.Path`]
-        Scene files (``.npz``), each a scene; and FITS coadds of one band,
-        those with the same ``OBJECT`` card making a scene.
-    pixel_scale_arcsec : `float`, optional
-        Side of a pixel in place of what scene files say.
-
-    Returns
-    -------
-    scenes : `list` [`SceneFile`]
-        In the order in which the files first name them.
-
-    Raises
-    ------
-    SceneError, FitsError
-        Raised with the file's name if one cannot be read, or two FITS files
-        hold the same band.
-    """
-    scenes: list[SceneFile | list[Scene]] = []
-    by_object: dict[str, list[Scene]] = {}
-    for path in paths:
-        if path.suffix == ".npz":
-            scenes.append(read_scene_file(path, pixel_scale_arcsec=pixel_scale_arcsec))
-        elif path.suffix in (".fits", ".fit", ".fz", ".gz"):
-            coadd = read_coadd(path)
-            if coadd.name not in by_object:
-                by_object[coadd.name] = []
-                scenes.append(by_object[coadd.name])
-            if coadd.bands[0] in [other.bands[0] for other in by_object[coadd.name]]:
-                raise SceneError(f"{path}: band {coadd.bands[0]!r} of {coadd.name!r} was given before")
-            by_object[coadd.name].append(coadd)
-        else:
-            raise SceneError(f"{path}: expected a scene file (.npz) or a FITS coadd (.fits)")
-    return [
-        item if isinstance(item, SceneFile) else SceneFile(stack_bands(item, len(item))) for item in scenes
-    ]
 
 
 def _insert_dimensions(butler: Butler, patch: int, bands: Sequence[str]) -> None:
@@ -193,7 +209,7 @@ def _insert_dimensions(butler: Butler, patch: int, bands: Sequence[str]) -> None
 
 def ingest_scenes(
     butler: Butler,
-    scenes: Sequence[SceneFile],
+    scenes: Iterable[SceneFile],
     *,
     detection: DetectionOptions = DetectionOptions(),
     progress: Callable[[int], None] | None = None,
@@ -206,8 +222,9 @@ def ingest_scenes(
     ----------
     butler : `lsst.daf.butler.Butler`
         Writeable, of an embedded repository.
-    scenes : `~collections.abc.Sequence` [`SceneFile`]
-        Scenes; peaks that come with one replace those that detection would
+    scenes : `~collections.abc.Iterable` [`SceneFile`]
+        Scenes, taken one after the other, so that only one need be in
+        memory; peaks that come with one replace those that detection would
         find, and a truth table is kept for the evaluation.
     detection : `DetectionOptions`, optional
         How to find footprints for given peaks without footprints.
@@ -223,36 +240,38 @@ def ingest_scenes(
     ------
     SceneError
         Raised with the scene's name if its peaks or footprints do not fit it.
+    RepositoryError
+        Raised with the scene's name and the reason if it cannot be written.
     """
     taken = [
         record.id for record in butler.registry.queryDimensionRecords("patch", skymap=SKYMAP, tract=TRACT)
     ]
-    first = max(taken, default=-1) + 1
-    given: list[Detections | None] = []
-    for content in scenes:
-        if content.peaks is None:
-            given.append(None)
-            continue
-        try:
-            given.append(detections_at(content.scene, content.peaks, content.footprints, detection))
-        except ValueError as error:
-            raise SceneError(f"{content.scene.name}: {error}") from error
+    patches: list[int] = []
     written: list[ResourcePath] = []
 
-    def put(dataset: Any, name: str, where: dict[str, Any]) -> None:
-        written.append(butler.getURI(butler.put(dataset, name, where, run=COADDS_COLLECTION)))
+    def put(content: SceneFile, dataset: Any, name: str, **where: Any) -> None:
+        try:
+            ref = butler.put(dataset, name, where, run=COADDS_COLLECTION)
+        except RuntimeError as error:  # the formatter's error is its cause
+            raise RepositoryError(f"{content.scene.name}: {error.__cause__ or error}") from error
+        written.append(butler.getURI(ref))
 
     try:
         with butler.transaction():
-            for patch, (content, detections) in enumerate(zip(scenes, given, strict=True), start=first):
+            for patch, content in enumerate(scenes, start=max(taken, default=-1) + 1):
                 _insert_dimensions(butler, patch, content.scene.bands)
                 where = {"skymap": SKYMAP, "tract": TRACT, "patch": patch}
                 for band in content.scene.bands:
-                    put(content.scene.select_bands([band]), "deep_coadd", where | {"band": band})
-                if detections is not None:
-                    put(detections, "object_detection_given", where)
+                    put(content, content.scene.select_bands([band]), "deep_coadd", **where, band=band)
+                if content.peaks is not None:
+                    try:
+                        given = detections_at(content.scene, content.peaks, content.footprints, detection)
+                    except ValueError as error:
+                        raise SceneError(f"{content.scene.name}: {error}") from error
+                    put(content, given, "object_detection_given", **where)
                 if content.truth is not None:
-                    put(Table(content.truth), "truth", where)
+                    put(content, Table(content.truth), "truth", **where)
+                patches.append(patch)
                 if progress is not None:
                     progress(1)
     except BaseException:
@@ -262,4 +281,4 @@ def ingest_scenes(
             if uri.exists():
                 uri.remove()
         raise
-    return list(range(first, first + len(scenes)))
+    return patches

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "check_parent",
     "check_stems",
     "console",
+    "ended_by_signals",
     "pipeline_path",
     "progress_bar",
 ]
@@ -53,6 +55,23 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(description, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let a polite kill, or a terminal that closes, end the work as Ctrl-C
+    does, so that what is half done is taken back.
+    """
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_folder(path: Path) -> None:

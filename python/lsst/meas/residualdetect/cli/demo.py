@@ -123,10 +123,9 @@ def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: in
 
     options = SimulationOptions(shape=(size, size))
     with progress_bar("Simulating LSST coadds", scenes) as progress:
-        drawn = list(simulate_scenes(scenes, options, seed, jobs=jobs, progress=progress))
-    butler = create_repository(repo)
-    ordered = sorted(drawn, key=lambda item: item[0].name)
-    ingest_scenes(butler, [SceneFile(scene, truth=truth) for scene, truth in ordered])
+        drawn = simulate_scenes(scenes, options, seed, jobs=jobs, progress=progress)
+        contents = (SceneFile(scene, truth=truth) for scene, truth in drawn)
+        ingest_scenes(create_repository(repo), contents)
 
     for subset in list(_SUBSETS)[:iterations]:
         _pipetask(repo, subset, scenes, jobs, log)

@@ -17,14 +17,20 @@
 
 from __future__ import annotations
 
-import shutil
+import shlex
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import pipeline_path, progress_bar
+from .common import ended_by_signals, pipeline_path, progress_bar
 from .fits_arguments import fits_options, read_images
+
+if TYPE_CHECKING:
+    from ..io.scene_file import SceneFile
 
 __all__ = ["ingest"]
 
@@ -45,8 +51,8 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **ima
     and so do the FITS files (one band each) with the same OBJECT card, as
     this package writes them; images of surveys are given with --image, and
     become one patch. Peaks in a scene file stand in for detection; a truth
-    table is kept for the evaluation. Nothing is written unless all files are
-    good.
+    table is kept for the evaluation. Files are read one after the other; if
+    one cannot be used, nothing is written.
 
     \b
     Examples:
@@ -54,35 +60,42 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **ima
       residualdetect ingest repo coadd_g.fits coadd_r.fits coadd_i.fits
       residualdetect ingest repo --image g=g.fits --image r=r.fits --psf-fwhm 0.7
     """
+    from ..butler.inputs import read_inputs
     from ..butler.repository import (
         COADDS_COLLECTION,
-        create_repository,
         ingest_scenes,
+        leftovers,
+        new_repository,
         open_repository,
-        read_inputs,
     )
 
     of_images = read_images(**images)
     if of_images is None and not files:
         raise click.UsageError("expected files, or --image BAND=FILE for each band")
-    scenes = read_inputs(files, pixel_scale_arcsec=pixel_scale)
-    if of_images is not None:
-        scenes.append(of_images)
-    is_new = not repo.exists() or not any(repo.iterdir())
-    butler = create_repository(repo) if is_new else open_repository(repo, writeable=True)
-    try:
-        with progress_bar("Ingesting scenes", len(scenes)) as progress:
-            patches = ingest_scenes(butler, scenes, progress=progress)
-    except Exception:
-        if is_new:
-            shutil.rmtree(repo)
-        raise
-    for patch, content in zip(patches, scenes, strict=True):
-        height, width = content.scene.shape
+    for path in leftovers(repo):
         click.echo(
-            f"patch {patch}: {content.scene.name}, {''.join(content.scene.bands)}, {height} x {width} pixels"
+            f"{path} is left of an ingest that was cut off and can go, unless one is under way", err=True
         )
+    said: list[str] = []
+
+    def scenes() -> Iterator[SceneFile]:
+        from_files = read_inputs(files, pixel_scale_arcsec=pixel_scale)
+        for content in chain(from_files, [] if of_images is None else [of_images]):
+            height, width = content.scene.shape
+            said.append(f"{content.scene.name}, {''.join(content.scene.bands)}, {height} x {width} pixels")
+            yield content
+
+    is_new = not repo.exists() or (repo.is_dir() and not any(repo.iterdir()))
+    opened = new_repository(repo) if is_new else nullcontext(open_repository(repo, writeable=True))
+    with (
+        ended_by_signals(),
+        opened as butler,
+        progress_bar("Ingesting files", len(files) + (of_images is not None)) as progress,
+    ):
+        patches = ingest_scenes(butler, scenes(), progress=progress)
+    for patch, what in zip(patches, said, strict=True):
+        click.echo(f"patch {patch}: {what}")
     click.echo(
-        f"now: pipetask run -b {repo} -i {COADDS_COLLECTION} -o residuals --register-dataset-types "
-        f"-p {pipeline_path('embedded.yaml')}#firstIteration"
+        f"now: pipetask run -b {shlex.quote(str(repo))} -i {COADDS_COLLECTION} -o residuals "
+        f"--register-dataset-types -p {shlex.quote(str(pipeline_path('embedded.yaml')))}#firstIteration"
     )

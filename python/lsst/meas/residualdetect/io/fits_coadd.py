@@ -30,7 +30,7 @@ from astropy.io import fits
 from ..scene import Scene
 from .fits_common import naming_the_file, native
 
-__all__ = ["read_coadd", "write_coadd"]
+__all__ = ["coadd_name", "read_coadd", "write_coadd"]
 
 
 def write_coadd(path: Path, scene: Scene) -> None:
@@ -61,6 +61,12 @@ def write_coadd(path: Path, scene: Scene) -> None:
     for name, bit in scene.mask_planes.items():
         planes[1].header[f"HIERARCH MP_{name}"] = bit
     fits.HDUList([primary, *planes, fits.ImageHDU(scene.psfs[0], name="PSF")]).writeto(path, overwrite=True)
+
+
+@naming_the_file
+def coadd_name(path: Path) -> str:
+    """Name of a coadd's scene, without reading its pixels."""
+    return str(fits.getheader(path).get("OBJECT", ""))
 
 
 @naming_the_file
