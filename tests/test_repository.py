@@ -211,6 +211,31 @@ def test_stacking_tells_mask_planes_by_their_names():
         assert bad.sum() == 1 and bad[place]
 
 
+def test_any_flux_unit_and_all_mask_bits_survive_the_repository(butler):
+    content = make_blend(1)
+    scene = content.scene
+    jansky = 1e-32  # of nJy would be 1e-9: far beyond what single precision squares
+    mask = scene.mask.astype(np.int64)
+    mask[1, 4, 5] |= 1 << 40
+    planes = {**scene.mask_planes, "STREAK": 40}
+    small = replace(
+        scene,
+        images=scene.images.astype(float) * jansky,
+        variance=scene.variance.astype(float) * jansky**2,
+        mask=mask,
+        mask_planes=planes,
+    )
+    ingest_scenes(butler, [SceneFile(small)])
+    coadds = [
+        butler.get("deep_coadd", _where(0), band=band, collections=COADDS_COLLECTION) for band in scene.bands
+    ]
+    stacked = stack_bands(coadds, len(coadds))
+    np.testing.assert_allclose(stacked.images / jansky, scene.images, rtol=1e-6)
+    np.testing.assert_allclose(stacked.variance / jansky**2, scene.variance, rtol=1e-6)
+    bad = stacked.bad(["STREAK"])
+    assert bad.sum() == 1 and bad[1, 4, 5]
+
+
 def test_an_image_form_is_told_by_its_storage_class():
     assert image_form_of("ArrayCoadd") == "array"
     assert image_form_of("MultipleCellCoadd") == "afw_cells"

@@ -102,13 +102,13 @@ def read_coadd(path: Path) -> Scene:
         optional: dict[str, Any] = {}
         if "MASK" in hdus:
             mask = hdus["MASK"]
-            optional["mask"] = native(mask.data, np.int32)[None]
+            optional["mask"] = native(mask.data)[None]
             planes = {key[3:]: int(value) for key, value in mask.header.items() if key.startswith("MP_")}
             if planes:
                 optional["mask_planes"] = planes
         return Scene(
-            images=native(image.data, np.float32)[None],
-            variance=native(hdus["VARIANCE"].data, np.float32)[None],
+            images=native(image.data)[None],
+            variance=native(hdus["VARIANCE"].data)[None],
             psfs=native(hdus["PSF"].data, np.float32)[None],
             bands=(str(band),),
             name=str(primary.get("OBJECT", "")),

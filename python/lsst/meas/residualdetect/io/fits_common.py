@@ -52,11 +52,11 @@ def naming_the_file(read: Callable[[Path], T]) -> Callable[[Path], T]:
     return wrapped
 
 
-def native(array: Any, dtype: Any) -> Any:
+def native(array: Any, dtype: Any = None) -> Any:
     """A writable array in the machine's byte order, no longer tied to the
-    file.
+    file; of the file's type if none is given.
     """
-    return np.array(array, dtype=dtype)
+    return np.array(array, dtype=dtype or array.dtype.newbyteorder("="))
 
 
 def table(name: str, columns: dict[str, Any]) -> fits.BinTableHDU:

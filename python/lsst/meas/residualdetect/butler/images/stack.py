@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ...mask_bits import N_BITS, Mask, has_bits, set_bit
 from ...scene import Array, Scene, SceneError
 from ...scene_model import pad_centered
 
@@ -41,20 +43,29 @@ def _check_grid(first: Scene, other: Scene) -> None:
             )
 
 
-def _common_planes(coadd: Scene, planes: dict[str, int]) -> npt.NDArray[np.integer]:
+def _common_planes(coadd: Scene, planes: dict[str, int]) -> Mask:
     """A mask with the bits of ``planes``, to which it adds those it lacks."""
+    own = coadd.mask[0]
     if dict(coadd.mask_planes) == planes:
-        return coadd.mask[0]
-    n_bits = np.iinfo(coadd.mask.dtype).bits - 1  # without the sign
-    pixels = np.zeros_like(coadd.mask[0])
+        return own
+    pixels: Mask = np.zeros(own.shape, np.int32)
     for name, bit in coadd.mask_planes.items():
         if name not in planes:
-            free = set(range(n_bits)) - set(planes.values())
+            free = set(range(N_BITS)) - set(planes.values())
             if not free:
-                raise SceneError(f"the bands have more than {n_bits} mask planes; no bit for {name}")
+                raise SceneError(f"the bands have more than {N_BITS} mask planes; no bit for {name}")
             planes[name] = min(free)
-        pixels |= ((coadd.mask[0] >> bit) & 1) << planes[name]
+        where = has_bits(own, [bit])
+        if where.any():
+            pixels = set_bit(pixels, planes[name], where)
     return pixels
+
+
+def _put(cube: npt.NDArray[Any], index: int, plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The cube, of a wider type where a plane needs it, with the plane in it."""
+    cube = cube.astype(np.result_type(cube, plane), copy=False)
+    cube[index] = plane
+    return cube
 
 
 def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
@@ -83,14 +94,15 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         raise SceneError("there is no coadd")
     shape = (n_bands, *first.shape)
     images, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    mask = np.empty(shape, first.mask.dtype)
+    mask = np.zeros(shape, np.int32)
     planes = dict(first.mask_planes)
     bands: list[str] = []
     psfs: list[Array] = []
     for index, coadd in enumerate(chain([first], one_by_one)):
         _check_grid(first, coadd)
-        images[index], variance[index] = coadd.images[0], coadd.variance[0]
-        mask[index] = _common_planes(coadd, planes)
+        images = _put(images, index, coadd.images[0])
+        variance = _put(variance, index, coadd.variance[0])
+        mask = _put(mask, index, _common_planes(coadd, planes))
         bands.append(coadd.bands[0])
         psfs.append(coadd.psfs[0])
     psf_shape = tuple(np.max([psf.shape for psf in psfs], axis=0))
