@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +27,7 @@ from click.testing import CliRunner
 
 from conftest import HIDDEN, make_blend
 from lsst.meas.residualdetect.cli import main
+from lsst.meas.residualdetect.cli.extras import EXTRAS
 from lsst.meas.residualdetect.cli.main import _COMMANDS
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
 
@@ -248,3 +251,40 @@ def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch
     result = invoke(*arguments)
     assert result.exit_code == 1
     assert "detectron2" in result.output and "doc/training.md" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "modules", "extra"),
+    [
+        (("simulate", "--out", "{tmp}/x"), ("galsim", "surveycodex"), "simulate"),
+        (("demo", "--out", "{tmp}/x"), ("jinja2", "matplotlib"), "simulate,report"),
+        (("evaluate", "--out", "{tmp}/x"), ("matplotlib",), "report"),
+        (("train", "--tiles", "{tmp}", "--out", "{tmp}/x"), ("safetensors",), "train"),
+    ],
+)
+def test_a_command_without_its_extra_says_what_to_install(tmp_path, arguments, modules, extra):
+    # In a process of its own: what this one has imported stays imported.
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({modules!r}))"
+    command = [argument.format(tmp=tmp_path) for argument in arguments]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{blocked}; from lsst.meas.residualdetect.cli import main; main({command!r})",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.lower().splitlines() if "error" in line]
+    assert any(f"this needs {name}" in line for name in modules)
+    assert line.endswith(f"pip install 'lsst-meas-residualdetect[{extra}]'")
+
+
+def test_the_tasks_need_no_extra():
+    blocked = [name for packages in EXTRAS.values() for name in packages]
+    modules = ["tasks.residual_detection", "tasks.deblend", "tasks.detect_peaks", "tasks.evaluate_run"]
+    modules += ["find_missing", "butler.repository", "cli.detect", "cli.deblend", "cli.ingest"]
+    program = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+    program += "\n".join(f"import lsst.meas.residualdetect.{name}" for name in modules)
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -27,6 +27,7 @@ from pathlib import Path
 import click
 
 from .common import check_folder, console, pipeline_path, progress_bar
+from .extras import need_extras
 
 __all__ = ["demo"]
 
@@ -104,6 +105,7 @@ def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: in
     Example:
       residualdetect demo --out demo
     """
+    need_extras("simulate", "report")
     from ..butler.repository import create_repository, ingest_scenes
     from ..io.scene_file import SceneFile
     from ..simulation import SimulationOptions, simulate_scenes

@@ -24,6 +24,7 @@ from typing import Any
 import click
 
 from ..version import __version__
+from .extras import what_to_install
 
 __all__ = ["main"]
 
@@ -63,9 +64,10 @@ class _Group(click.Group):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            advice = what_to_install(error.name) if isinstance(error, ModuleNotFoundError) else None
+            reason = advice or next(iter(str(error).splitlines()), type(error).__name__)
             click.echo(f"residualdetect: error: {reason}", err=True)
-            if not isinstance(error, (ValueError, OSError)):  # nothing we said on purpose
+            if not (advice or isinstance(error, (ValueError, OSError))):  # nothing we said on purpose
                 click.echo("residualdetect --debug COMMAND ... shows where", err=True)
             sys.exit(1)
 
