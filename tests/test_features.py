@@ -90,8 +90,18 @@ def test_bad_pixels_are_empty(scene, model):
     assert in_noise_units(replace(scene, mask=mask), model, bad_planes=())[1][1, 30, 30] > 0
 
 
+def test_the_caller_s_bad_planes_are_those_of_the_scene_it_marks(scene, model):
+    mask = scene.mask.copy()
+    mask[:, 30, 30] = 1 << scene.mask_planes["CR"]
+    mask[:, 20, 20] = 1 << scene.mask_planes["SAT"]
+    scene = replace(scene, mask=mask)
+    _, shown = in_noise_units(scene.with_bad(scene.bad(["CR"])), np.ones_like(model))
+    assert not shown[1:4, 30, 30].any() and (shown[1:4, 20, 20] > 0).all()
+
+
 @pytest.mark.parametrize("pixel", [np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38])
 @pytest.mark.parametrize("where", ["image", "model", "both"])
+@pytest.mark.filterwarnings("error")
 def test_a_wild_pixel_stays_alone_and_finite(scene, model, pixel, where):
     quiet = in_noise_units(scene, model)
     images, wild = scene.images.copy(), model.copy()
@@ -99,6 +109,10 @@ def test_a_wild_pixel_stays_alone_and_finite(scene, model, pixel, where):
         images[:, 10, 12] = pixel
     if where != "image":
         wild[:, 10, 12] = pixel
+    if where != "image" and not np.isfinite(pixel):
+        with pytest.raises(ValueError, match="'made': the model's image is not finite in band 'g'"):
+            in_noise_units(scene, wild)
+        return
     small = scene.variance.copy()
     small[:, 10, 12] = 1e-20  # the largest float32 overflows over this
     for variance in (scene.variance, small):

@@ -76,11 +76,6 @@ class FeatureOptions:
         return (2 + self.significance) * len(CANONICAL_BANDS) + self.peak_channel
 
 
-def _limited(values: Array) -> Array:
-    """Values that a network can bear: one that is not finite would spread."""
-    return np.nan_to_num(np.clip(values, -_LIMIT, _LIMIT), nan=0)
-
-
 def in_noise_units(
     scene: Scene,
     model: Array,
@@ -109,7 +104,7 @@ def in_noise_units(
     Raises
     ------
     ValueError
-        Raised if the scene has none of ugrizy.
+        Raised if the scene has none of ugrizy, or the model is not finite.
     """
     if not set(scene.bands) & set(CANONICAL_BANDS):
         raise ValueError(f"scene {scene.name!r} has bands {list(scene.bands)}, none of {CANONICAL_BANDS}")
@@ -119,10 +114,14 @@ def in_noise_units(
     for index, band in enumerate(scene.bands):
         if band in CANONICAL_BANDS:
             place = CANONICAL_BANDS.index(band)
-            with np.errstate(over="ignore", invalid="ignore"):
-                in_sigma = np.nan_to_num(model[index, *box], nan=0, posinf=0, neginf=0) * per_sigma[index]
-                models[place] = _limited(in_sigma)
-                residuals[place] = _limited(scene.images[index, *box] * per_sigma[index] - in_sigma)
+            pixels = model[index, *box]
+            if not np.isfinite(pixels).all():
+                raise ValueError(f"scene {scene.name!r}: the model's image is not finite in band {band!r}")
+            # In double precision nothing finite overflows.
+            scale = per_sigma[index].astype(np.float64)
+            models[place] = np.clip(pixels * scale, -_LIMIT, _LIMIT)
+            difference = np.subtract(scene.images[index, *box], pixels, dtype=np.float64)
+            residuals[place] = np.clip(difference * scale, -_LIMIT, _LIMIT)
     return residuals, models
 
 
