@@ -22,7 +22,10 @@ import pytest
 
 from conftest import make_scene
 from lsst.meas.residualdetect.detection import DetectionOptions, detect, detections_at
+from lsst.meas.residualdetect.detections import Peak
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
+from lsst.meas.residualdetect.local_background import local_background
+from lsst.meas.residualdetect.merged_peaks import CullPeaksOptions, cull_peaks
 from lsst.meas.residualdetect.noise import (
     point_source_information,
     point_source_snr,
@@ -90,7 +93,8 @@ def test_the_noise_of_a_smoothed_image_is_that_of_its_pixels():
     scene = make_scene([], shape=(300, 300))
     sigma = np.where(np.arange(300) < 150, 1.0, 1000.0).astype(np.float32) * np.ones((300, 1), np.float32)
     image = (sigma * rng.standard_normal(sigma.shape)).astype(np.float32)
-    _, snr = psf_smoothed(image, sigma**2, np.ones(sigma.shape, bool), scene.psfs[0])
+    smooth, noise = psf_smoothed(image, sigma**2, np.ones(sigma.shape, bool), scene.psfs[0])
+    snr = smooth / noise
     for half in (snr[:, 20:120], snr[:, 180:280]):
         assert half.std() == pytest.approx(1, abs=0.05)
 
@@ -187,3 +191,74 @@ def test_impossible_options_are_refused():
         DetectionOptions(min_new_peak_arcsec=0.2, max_same_peak_arcsec=0.3)
     with pytest.raises(ValueError, match="must be positive"):
         DetectionOptions(threshold=0)
+    with pytest.raises(ValueError, match="bin_size is 0"):
+        DetectionOptions(temp_local_background_bin_size=0)
+    with pytest.raises(ValueError, match="rank_sufficient is 0"):
+        CullPeaksOptions(rank_sufficient=0)
+    with pytest.raises(ValueError, match="rank_normalized_considered is -1"):
+        CullPeaksOptions(rank_normalized_considered=-1)
+
+
+def _star(halo_sigma=80, n=240, companions=((60, 70), (170, 150), (120, 180))):
+    """A bright star with a halo, and faint sources on it; photon noise."""
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[:n, :n]
+    sky = np.zeros((n, n))
+    for flux, sigma, (py, px) in [
+        (1e6, 1.7, (n // 2, n // 2)),
+        (1e5, halo_sigma, (n // 2, n // 2)),
+        *((1500.0, 1.7, place) for place in companions),
+    ]:
+        sky += flux * np.exp(-((y - py) ** 2 + (x - px) ** 2) / 2 / sigma**2) / (2 * np.pi * sigma**2)
+    variance = np.broadcast_to(1 + sky / 5, (3, n, n)).astype(np.float32)
+    images = sky + np.sqrt(variance) * rng.standard_normal(variance.shape)
+    blank = make_scene([], shape=(n, n))
+    return replace(blank, images=images, variance=variance), [(n // 2, n // 2), *companions]
+
+
+KEEP_ALL = CullPeaksOptions(n_bands_sufficient=1)
+
+
+def test_noise_on_a_halo_makes_no_ring_of_peaks():
+    scene, sources = _star()
+    ring = detect(scene, DetectionOptions(do_temp_local_background=False, cull_peaks=KEEP_ALL))
+    looked = detect(scene, DetectionOptions(cull_peaks=KEEP_ALL))
+    default = detect(scene)
+    assert len(ring.peaks) > 200
+    assert len(looked.peaks) < len(ring.peaks) / 4
+    assert len(default.peaks) <= 40
+    for found in (looked, default):
+        for y, x in sources:
+            assert min(np.hypot(peak.y - y, peak.x - x) for peak in found.peaks) < 2
+    # Footprints are those of the image with its halo.
+    assert [parent.footprint.area for parent in default] == [parent.footprint.area for parent in ring]
+
+
+def test_peaks_are_culled_by_rank_unless_several_bands_saw_them():
+    peaks = [Peak(k + 1, 5.0, float(k), frozenset("gr" if k % 10 == 9 else "g")) for k in range(50)]
+    heights = [100.0 - k for k in range(50)]
+    labels = np.ones((10, 60), int)
+    kept = cull_peaks(peaks, heights, labels, CullPeaksOptions())
+    assert [peak.x for peak in kept] == [*range(30), 39, 49]
+    assert [peak.id for peak in kept] == list(range(1, 33))
+    kept = cull_peaks(peaks[:30], heights[:30], labels, CullPeaksOptions())
+    assert [peak.x for peak in kept] == [*range(21), 29], "0.7 of 30 peaks"
+    labels[:, 25:] = 2
+    assert len(cull_peaks(peaks, heights, labels, CullPeaksOptions())) == 41, "25 and 25 peaks, 20 kept each"
+    assert len(cull_peaks(peaks, heights, labels, KEEP_ALL)) == 50
+
+
+def test_the_local_background_follows_what_is_wider_than_its_bins():
+    y, x = np.mgrid[:400, :380]
+    wide = 50 + 0.1 * y + 30 * np.sin(x / 120)
+    rng = np.random.default_rng(9)
+    image = wide + rng.standard_normal(wide.shape)
+    image[100:106, 200:206] += 1e4  # clipped away
+    good = np.ones(image.shape, bool)
+    good[:80, :80] = False
+    assert (local_background(image, good, 64) - wide)[good].std() < 0.5
+    for shape in ((20, 30), (100, 30), (200, 150)):
+        part = tuple(slice(side) for side in shape)
+        flat = local_background(np.full(shape, 7.0), np.ones(shape, bool), 64)
+        np.testing.assert_allclose(flat, 7, rtol=1e-9)
+        assert not local_background(image[part], np.zeros(shape, bool), 64).any()

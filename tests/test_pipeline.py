@@ -281,6 +281,7 @@ def test_an_empty_catalogue_is_no_work(tiny):
         (("residualDetection:data_model=afw",), "('deep_coadd', {band, skymap, tract, patch}, ArrayCoadd)"),
         (("residualDetection:score_threshold=-1",), "score_threshold"),
         (("detectPeaks:max_same_peak_arcsec=3",), "max_same_peak_arcsec"),
+        (("detectPeaks:bad_mask_planes=['SATT']",), "no mask planes ['SATT']; it has ['BAD', 'CR'"),
     ],
 )
 def test_a_bad_option_is_named(tiny, option, words):

@@ -17,16 +17,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from .boxes import is_inside, nearest_pixel
 from .detections import Detections, Peak
+from .local_background import local_background
+from .merged_peaks import BandPeaks, CullPeaksOptions, cull_peaks, merge_peaks
 from .noise import psf_smoothed
 from .scene import Array, Scene
 
@@ -57,6 +57,16 @@ class DetectionOptions:
     bad_planes : `tuple` [`str`]
         Mask planes whose pixels are left out. Saturated pixels are not: a
         bright star without its core would get peaks all around it.
+    do_temp_local_background : `bool`
+        Whether parents with more than ``n_peaks_max_simple`` peaks in a band
+        get those that are left above the threshold when a background on small
+        scales is taken away: noise on a bright star's halo makes no peaks.
+    temp_local_background_bin_size : `int`
+        Side in pixels of that background's bins.
+    n_peaks_max_simple : `int`
+        Peaks that a parent may have in a band without another look.
+    cull_peaks : `CullPeaksOptions`
+        Which peaks of a parent with many are dropped.
     """
 
     threshold: float = 5.0
@@ -65,8 +75,17 @@ class DetectionOptions:
     max_same_peak_arcsec: float = 0.3
     band_priority: tuple[str, ...] = ("i", "r", "z", "y", "g", "u")
     bad_planes: tuple[str, ...] = ("BAD", "NO_DATA")
+    do_temp_local_background: bool = True
+    temp_local_background_bin_size: int = 64
+    n_peaks_max_simple: int = 1
+    cull_peaks: CullPeaksOptions = field(default_factory=CullPeaksOptions)
 
     def __post_init__(self) -> None:
+        if not self.temp_local_background_bin_size >= 1:
+            raise ValueError(
+                f"temp_local_background_bin_size is {self.temp_local_background_bin_size}; "
+                "it must be 1 pixel or more"
+            )
         if not self.threshold > 0:
             raise ValueError(f"detection threshold is {self.threshold}; it must be positive")
         if not 0 <= self.max_same_peak_arcsec <= self.min_new_peak_arcsec:
@@ -83,48 +102,61 @@ def _grow(mask: npt.NDArray[np.bool_], radius_pix: float) -> npt.NDArray[np.bool
     return ndimage.distance_transform_edt(~mask) <= radius_pix
 
 
-def _local_maxima(smooth: Array, detected: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    """Positions (n, 2) of local maxima at detected pixels, highest first."""
-    maxima = (smooth == ndimage.maximum_filter(smooth, footprint=_EIGHT_NEIGHBOURS)) & detected
-    positions = np.argwhere(maxima)
-    return positions[np.argsort(-smooth[maxima], kind="stable")]
+def _maxima(smooth: Array, detected: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Where local maxima lie at detected pixels."""
+    maxima: npt.NDArray[np.bool_] = smooth == ndimage.maximum_filter(smooth, footprint=_EIGHT_NEIGHBOURS)
+    return maxima & detected
 
 
-def _merge_peaks(
-    found: Sequence[tuple[str, npt.NDArray[np.intp]]], min_new_pix: float, max_same_pix: float
-) -> list[Peak]:
-    """Peaks of all bands, the earlier band's position kept."""
-    merged: list[Peak] = []
-    for band, positions in found:
-        # Peaks of one band are never merged with each other.
-        distance, nearest = np.full(len(positions), np.inf), np.zeros(len(positions), int)
-        if merged:
-            distance, nearest = cKDTree([(peak.y, peak.x) for peak in merged]).query(positions)
-        for (y, x), away, same in zip(positions.tolist(), distance, nearest, strict=True):
-            if away > min_new_pix:
-                merged.append(Peak(len(merged) + 1, float(y), float(x), frozenset({band})))
-            elif away < max_same_pix:
-                merged[same] = replace(merged[same], bands=merged[same].bands | {band})
-    return merged
+def _without_halo(
+    smooth: Array, lowered: Array, limit: Array, maxima: npt.NDArray[np.bool_], n_peaks_max_simple: int
+) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Peaks of which those in footprints with many are found again on a lowered
+    image, and heights; the brightest old one stays where no new one is.
+    """
+    labels, n_labels = ndimage.label(smooth > limit, structure=_EIGHT_NEIGHBOURS)
+    many = np.bincount(labels[maxima], minlength=n_labels + 1) > n_peaks_max_simple
+    again = many[labels]
+    new = _maxima(lowered, lowered > limit) & again
+    kept = np.where(again, new, maxima)
+    emptied = np.flatnonzero(many & (np.bincount(labels[new], minlength=n_labels + 1) == 0))
+    if emptied.size:
+        brightest = ndimage.maximum_position(smooth, labels, emptied)
+        kept[tuple(np.transpose(brightest))] = True
+    return kept, np.where(again, lowered, smooth)
 
 
-def _detect_bands(
-    scene: Scene, options: DetectionOptions
-) -> tuple[npt.NDArray[np.bool_], list[tuple[str, npt.NDArray[np.intp]]]]:
-    """Union of the bands' footprints, and each band's peaks in order of
-    priority.
+def _detect_band(
+    scene: Scene, index: int, good: npt.NDArray[np.bool_], options: DetectionOptions
+) -> tuple[npt.NDArray[np.bool_], BandPeaks]:
+    """Pixels above the threshold, and the peaks among them."""
+    image = scene.images[index]
+    smooth, sigma = psf_smoothed(image, scene.variance[index], good, scene.psfs[index])
+    limit = options.threshold * sigma
+    above = smooth > limit
+    maxima, heights = _maxima(smooth, above), smooth
+    if options.do_temp_local_background and maxima.any():
+        background = local_background(image, good, options.temp_local_background_bin_size)
+        lowered = (smooth - background).astype(smooth.dtype)
+        maxima, heights = _without_halo(smooth, lowered, limit, maxima, options.n_peaks_max_simple)
+    order = np.argsort(-heights[maxima], kind="stable")
+    return above, BandPeaks(scene.bands[index], np.argwhere(maxima)[order], heights[maxima][order])
+
+
+def _detect_bands(scene: Scene, options: DetectionOptions) -> tuple[npt.NDArray[np.int32], list[BandPeaks]]:
+    """Labels of the bands' footprints together, and each band's peaks in order
+    of priority.
     """
     detected = np.zeros(scene.shape, dtype=bool)
     peaks = {}
     good = ~scene.bad(options.bad_planes)
     grow_pix = options.grow_sigma * scene.psf_sigmas_pix
     for index, band in enumerate(scene.bands):
-        smooth, snr = psf_smoothed(scene.images[index], scene.variance[index], good[index], scene.psfs[index])
-        above = snr > options.threshold
+        above, peaks[band] = _detect_band(scene, index, good[index], options)
         detected |= _grow(above, grow_pix[index])
-        peaks[band] = _local_maxima(smooth, above)
     first = [band for band in options.band_priority if band in peaks]
-    return detected, [(band, peaks[band]) for band in first + [b for b in peaks if b not in first]]
+    labels = np.asarray(ndimage.label(detected, structure=_EIGHT_NEIGHBOURS)[0])
+    return labels, [peaks[band] for band in first + [b for b in peaks if b not in first]]
 
 
 def detect(scene: Scene, options: DetectionOptions = DetectionOptions()) -> Detections:
@@ -134,6 +166,8 @@ def detect(scene: Scene, options: DetectionOptions = DetectionOptions()) -> Dete
     is filtered with its PSF, pixels above the threshold and their
     surroundings become footprints, local maxima become peaks, footprints of
     all bands that touch become one parent, and peaks are merged by distance.
+    Peaks on the halos of bright sources are left out as there: by a temporary
+    local background, and by culling the faint ones of parents with many.
 
     Parameters
     ----------
@@ -147,10 +181,10 @@ def detect(scene: Scene, options: DetectionOptions = DetectionOptions()) -> Dete
     detections : `Detections`
         Parents with their peaks at whole pixels; empty if nothing is found.
     """
-    detected, found = _detect_bands(scene, options)
+    labels, found = _detect_bands(scene, options)
     scale = scene.pixel_scale_arcsec
-    peaks = _merge_peaks(found, options.min_new_peak_arcsec / scale, options.max_same_peak_arcsec / scale)
-    labels, _ = ndimage.label(detected, structure=_EIGHT_NEIGHBOURS)
+    merged = merge_peaks(found, options.min_new_peak_arcsec / scale, options.max_same_peak_arcsec / scale)
+    peaks = cull_peaks(*merged, labels, options.cull_peaks)
     return Detections.from_labels(labels, [_moved(peak, scene.origin) for peak in peaks], scene.origin)
 
 
@@ -201,8 +235,7 @@ def detections_at(
             f"{scene.shape[0]} x {scene.shape[1]} pixels, the first at y={y:g}, x={x:g}"
         )
     if footprints is None:
-        detected, _ = _detect_bands(scene, options)
-        labels = np.asarray(ndimage.label(detected, structure=_EIGHT_NEIGHBOURS)[0])
+        labels, _ = _detect_bands(scene, options)
     elif footprints.shape != scene.shape:
         raise ValueError(f"footprints have shape {footprints.shape}, but images have {scene.shape}")
     else:

@@ -112,7 +112,7 @@ def point_source_sums(
 def psf_smoothed(
     image: Array, variance: Array, good: npt.NDArray[np.bool_], psf: Array
 ) -> tuple[Array, Array]:
-    """An image filtered with its PSF, and the same in units of its noise.
+    """An image filtered with its PSF, and the noise of that.
 
     The stack's detection: not weighted by the inverse variance, for where a
     source's own photons make the noise, weights would flatten the very peak
@@ -129,9 +129,9 @@ def psf_smoothed(
 
     Returns
     -------
-    smooth, snr : `numpy.ndarray`, (y, x)
-        The filtered image, and its signal-to-noise ratio, of the image's
-        type; both 0 at pixels that are not good or see hardly any good one.
+    smooth, sigma : `numpy.ndarray`, (y, x)
+        The filtered image and its standard deviation, of the image's type; 0
+        and infinite at pixels that are not good or see hardly any good one.
     """
     if good.any():
         good = good & (variance < _DYNAMIC_RANGE * np.median(variance[good]))
@@ -140,8 +140,9 @@ def psf_smoothed(
     noise = correlate(np.where(good, variance, 0), np.square(psf, dtype=np.float64))
     usable = good & (seen > _LEAST_SEEN) & (noise > 0)
     smooth = np.divide(total, seen, out=np.zeros_like(total), where=usable)
-    snr = np.divide(total, np.sqrt(np.where(usable, noise, 1)), out=np.zeros_like(total), where=usable)
-    return smooth.astype(image.dtype), snr.astype(image.dtype)
+    sigma = np.full_like(total, np.inf)
+    sigma[usable] = np.sqrt(noise[usable]) / seen[usable]
+    return smooth.astype(image.dtype), sigma.astype(image.dtype)
 
 
 def significance(signal: Array, norm: Array) -> Array:

@@ -21,10 +21,11 @@ from typing import Any
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ListField, RangeField
+from lsst.pex.config import Config, ConfigField, Field, ListField, RangeField
 
 from ..butler import load_images
 from ..detection import DetectionOptions, detect
+from ..merged_peaks import CullPeaksOptions
 from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
 
 __all__ = ["DetectPeaksConfig", "DetectPeaksConnections", "DetectPeaksTask"]
@@ -46,6 +47,51 @@ class DetectPeaksConnections(CoaddConnections, dimensions=PATCH_DIMENSIONS):
         storageClass="ArrayDetections",
         dimensions=PATCH_DIMENSIONS,
     )
+
+
+class TempLocalBackgroundConfig(Config):
+    """The background that peaks are looked for above."""
+
+    bin_size = RangeField(
+        dtype=int,
+        doc="Side of a bin in pixels.",
+        default=DetectionOptions.temp_local_background_bin_size,
+        min=1,
+    )
+
+
+class CullPeaksConfig(Config):
+    """Which peaks of a parent with many are dropped."""
+
+    n_bands_sufficient = RangeField(
+        dtype=int,
+        doc="Always keep peaks detected in this many bands; 1 keeps all.",
+        default=CullPeaksOptions.n_bands_sufficient,
+        min=1,
+    )
+    rank_sufficient = RangeField(
+        dtype=int,
+        doc="Always keep this many peaks of each parent.",
+        default=CullPeaksOptions.rank_sufficient,
+        min=1,
+    )
+    rank_considered = RangeField(
+        dtype=int,
+        doc="Keep peaks of less than this rank that also meet rank_normalized_considered.",
+        default=CullPeaksOptions.rank_considered,
+        min=1,
+    )
+    rank_normalized_considered = RangeField(
+        dtype=float,
+        doc="Keep peaks of less than this rank, as part of the parent's peaks, that also meet "
+        "rank_considered.",
+        default=CullPeaksOptions.rank_normalized_considered,
+        min=0.0,
+    )
+
+    def options(self) -> CullPeaksOptions:
+        """The same as the core's options."""
+        return CullPeaksOptions(**self.toDict())
 
 
 class DetectPeaksConfig(
@@ -86,6 +132,24 @@ class DetectPeaksConfig(
         doc="Mask planes whose pixels are left out.", default=list(DetectionOptions.bad_planes)
     )
 
+    do_temp_local_background = Field[bool](
+        doc="Look for the peaks of parents with several above a temporary local background? "
+        "Noise on the halo of a bright star makes no peaks then.",
+        default=DetectionOptions.do_temp_local_background,
+    )
+    temp_local_background = ConfigField[TempLocalBackgroundConfig](
+        dtype=TempLocalBackgroundConfig, doc="The temporary local background."
+    )
+    n_peaks_max_simple = RangeField(
+        dtype=int,
+        doc="Peaks that a parent may have in a band without being looked at above the local background.",
+        default=DetectionOptions.n_peaks_max_simple,
+        min=0,
+    )
+    cull_peaks = ConfigField[CullPeaksConfig](
+        dtype=CullPeaksConfig, doc="Which peaks of a parent with many are dropped."
+    )
+
     def options(self) -> DetectionOptions:
         """The same as the core's options."""
         return DetectionOptions(
@@ -95,6 +159,10 @@ class DetectPeaksConfig(
             max_same_peak_arcsec=self.max_same_peak_arcsec,
             band_priority=tuple(self.band_priority),
             bad_planes=tuple(self.bad_mask_planes),
+            do_temp_local_background=self.do_temp_local_background,
+            temp_local_background_bin_size=self.temp_local_background.bin_size,
+            n_peaks_max_simple=self.n_peaks_max_simple,
+            cull_peaks=self.cull_peaks.options(),
         )
 
     def validate(self) -> None:
