@@ -259,7 +259,7 @@ def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch
         (("simulate", "--out", "{tmp}/x"), ("galsim", "surveycodex"), "simulate"),
         (("demo", "--out", "{tmp}/x"), ("jinja2", "matplotlib"), "simulate,report"),
         (("evaluate", "--out", "{tmp}/x"), ("matplotlib",), "report"),
-        (("train", "--tiles", "{tmp}", "--out", "{tmp}/x"), ("safetensors",), "train"),
+        (("demo", "--out", "{tmp}/x"), ("galsim",), "simulate,report"),
     ],
 )
 def test_a_command_without_its_extra_says_what_to_install(tmp_path, arguments, modules, extra):

@@ -75,7 +75,7 @@ def train(
     \b
     Examples:
       residualdetect train --tiles tiles --validation val --out run
-      residualdetect train --tiles sky=0.6 --tiles real=0.4 --validation val --out run --start mine
+      residualdetect train --tiles sky=0.6 --tiles real=0.4 --validation val --out run --start ./mine
       residualdetect train --tiles tiles --validation val --out run SOLVER.MAX_ITER 5000
     """
     from .training_options import config_path, need_detectron2

@@ -23,16 +23,18 @@ from pathlib import Path
 import click
 
 from ..io.package_files import find_file
-from .extras import need_extras
 
 __all__ = ["config_path", "need_detectron2"]
 
 
 def need_detectron2() -> None:
     """Refuse to go on where the network's own packages are not installed."""
-    need_extras("train")
-    if find_spec("detectron2") is None:
-        raise click.ClickException("this needs detectron2; see doc/training.md for the installation")
+    missing = [name for name in ("detectron2", "torchvision", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"this needs {', '.join(missing)}: pip install 'lsst-meas-residualdetect[train]', "
+            "and Detectron2 as doc/training.md says"
+        )
 
 
 def config_path(name: str) -> Path:
