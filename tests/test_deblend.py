@@ -19,6 +19,7 @@ from dataclasses import replace
 import galsim
 import numpy as np
 import pytest
+from scipy import signal
 
 from lsst.meas.residualdetect import Footprint, Parent, Peak, Scene
 from lsst.meas.residualdetect.deblend import (
@@ -360,7 +361,8 @@ def test_scenes_deblended_together_are_as_if_alone(blend, blend_model):
 
 def test_batches_fit_into_memory_and_leave_nobody_out(blend):
     scene, _ = blend
-    field = Field(scene, (), difference_kernels(scene.psfs, gaussian_psf(0.8, (17, 17))))
+    kernels = difference_kernels(scene.psfs, gaussian_psf(0.8, (17, 17)))
+    field = Field(scene, DeblendOptions(), kernels, np.ones(3))
     cutouts = []
     for k, side in enumerate(np.random.default_rng(13).integers(4, 40, 60).tolist()):
         parent = Parent(k, Footprint.from_mask(np.ones((side, side + k % 5), np.bool_)), (Peak(k, 1, 1),))
@@ -436,3 +438,44 @@ def test_unknown_engines_and_senseless_options_are_refused(blend):
         DeblendOptions(max_components=3)
     with pytest.raises(DeblendError, match="bad_planes is the string 'SAT'"):
         DeblendOptions(bad_planes="SAT")
+
+
+def _galaxies(sigma_pix, *, noise=0.1, flux=100.0):
+    """Three galaxies in one parent under a Gaussian PSF; scene and parent."""
+    places, shape = ((30, 30), (34, 42), (22, 40)), (61, 71)
+    y, x = np.indices(shape)
+    psf = gaussian_psf(sigma_pix, (41, 41))
+    images = np.random.default_rng(1).normal(0, noise, (2, *shape))
+    for py, px in places:
+        galaxy = np.exp(-0.5 * ((y - py) ** 2 + (x - px) ** 2) / 1.2**2) / (2 * np.pi * 1.2**2)
+        images += flux * signal.fftconvolve(galaxy, psf, mode="same")
+    scene = Scene(images, np.full(images.shape, noise**2), np.stack([psf, psf]), ("VIS", "H"), name="sharp")
+    peaks = tuple(Peak(k, *place) for k, place in enumerate(places))
+    return scene, Parent(1, Footprint.from_mask(np.ones(shape, bool)), peaks)
+
+
+@pytest.mark.parametrize("exponent", [-24, -18, -12, -9, 6, 12, 18])
+def test_models_do_not_depend_on_the_flux_unit(exponent):
+    scene, parent = _galaxies(2.0, flux=1000.0)
+    expected = deblend(scene, [parent])
+    unit = 10.0**exponent
+    images, variance = scene.images.astype(np.float64) * unit, scene.variance.astype(np.float64) * unit**2
+    other = deblend(replace(scene, images=images, variance=variance), [parent])
+    assert other.parents[0].chi2 == pytest.approx(expected.parents[0].chi2, rel=1e-2)
+    fluxes = expected.peak_fluxes(range(3))
+    np.testing.assert_allclose(other.peak_fluxes(range(3)), fluxes * unit, rtol=5e-3)
+    np.testing.assert_allclose(fluxes, 1000, rtol=0.05)
+
+
+@pytest.mark.parametrize("sigma_pix", [0.37, 0.5, 0.6, 0.7, 0.8, 1.0])
+def test_a_psf_narrower_than_the_model_s_is_fitted_as_well(sigma_pix, caplog):
+    scene, parent = _galaxies(sigma_pix)
+    model = deblend(scene, [parent])
+    y, x = np.indices(scene.shape)
+    near = np.min([np.hypot(y - peak.y, x - peak.x) for peak in parent.peaks], axis=0) < 4
+    chi2 = ((scene.images - model.image(scene)) ** 2 / scene.variance)[:, near].mean()
+    assert 0.5 < chi2 < 1.4
+    warned = "the model PSF has a standard deviation of 0.80 pixels, that of band 'VIS'" in caplog.text
+    assert warned == (sigma_pix < 0.8)
+    widest = gaussian_psf(DeblendOptions().sigma_pix, (17, 17)).astype(np.float32)
+    assert np.array_equal(model.model_psf, widest) == (sigma_pix >= 0.8)

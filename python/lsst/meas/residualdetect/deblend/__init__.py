@@ -21,8 +21,11 @@ with a missing dependency harms nobody else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+
+import numpy as np
 
 from ..detections import Parent
 from ..scene import Scene
@@ -36,6 +39,8 @@ __all__ = ["DeblendError", "DeblendOptions", "check_engine", "deblend", "deblend
 # its model PSF, and fit_parents(blends, options, progress), which returns a
 # list of ParentModels for each scene.
 _ENGINES: Mapping[str, str] = {"factorized": ".factorized", "scarlet_lite": ".scarlet_lite"}
+
+_LOG = logging.getLogger(__name__)
 
 _DEFAULT_OPTIONS = DeblendOptions()
 
@@ -136,9 +141,19 @@ def deblend_scenes(
     """
     check_engine(engine)
     module = import_module(_ENGINES[engine], __name__)
+    of_scenes = [options.for_scene(scene) for scene, _ in blends]
+    for (scene, _), own in zip(blends, of_scenes, strict=True):
+        if own.sigma_pix < options.sigma_pix:
+            _LOG.warning(
+                "%sthe model PSF has a standard deviation of %.2f pixels, that of band %r %.2f: now the same",
+                f"{scene.name}: " if scene.name else "",
+                options.sigma_pix,
+                scene.bands[int(np.nanargmin(scene.psf_sigmas_pix))],
+                own.sigma_pix,
+            )
     with one_thread():
         models = module.fit_parents(blends, options, progress or (lambda count: None))
     return [
-        SceneModel(scene.bands, scene.psfs, module.model_psf(options), tuple(of_scene))
-        for (scene, _), of_scene in zip(blends, models, strict=True)
+        SceneModel(scene.bands, scene.psfs, module.model_psf(own), tuple(parents))
+        for (scene, _), own, parents in zip(blends, of_scenes, models, strict=True)
     ]

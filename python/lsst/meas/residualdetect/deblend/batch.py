@@ -41,7 +41,7 @@ class Batch:
     Parameters
     ----------
     images, weights : `torch.Tensor`, (parent, band, y, x)
-        Pixels and inverse variances, bad pixels zero.
+        Pixels and inverse variances in units of the noise, bad pixels zero.
     support : `torch.Tensor`, (parent, y, x), bool
         The footprints.
     depth : `torch.Tensor`, (parent, band)
@@ -136,7 +136,7 @@ def make_batch(cutouts: Sequence[Cutout], device: torch.device) -> Batch:
         corner = (slice(cutout.shape[0]), slice(cutout.shape[1]))
         footprint = cutout.footprint
         stacked[i, :, *corner] = cutout.weights
-        images[i, :, *corner] = np.where(cutout.weights > 0, cutout.field.scene.images[:, *cutout.box], 0)
+        images[i, :, *corner] = cutout.images
         support[i, *corner] = footprint
         for band, values in enumerate(cutout.weights):
             good = values[footprint & (values > 0)]

@@ -28,7 +28,6 @@ import numpy.typing as npt
 from ..boxes import is_inside, nearest_pixel
 from ..detections import Parent, Peak
 from ..scene import Array, Scene
-from ..scene_model import difference_kernels
 from .options import DeblendOptions
 
 __all__ = [
@@ -40,6 +39,7 @@ __all__ = [
     "footprint_mask",
     "make_cutout",
     "make_cutouts",
+    "noise_units",
 ]
 
 
@@ -52,6 +52,24 @@ class Component(IntEnum):
     DISK = 3
 
 
+def noise_units(scene: Scene) -> npt.NDArray[np.float64]:
+    """Flux of about the noise of a pixel in each band, to fit in numbers of
+    order one whatever the images' unit: (band,), float64.
+
+    Powers of two, which change no digit of what is fitted. 1 in a band
+    without data.
+    """
+    units = np.ones(len(scene.bands))
+    for band, variance in enumerate(scene.variance):
+        # Some hundred thousand pixels say what the unit is.
+        for sample in (variance.ravel()[:: max(variance.size // 100_000, 1)], variance):
+            known = sample[np.isfinite(sample)]
+            if known.size:
+                units[band] = 2.0 ** np.rint(np.log2(np.median(known)) / 2)
+                break
+    return units
+
+
 @dataclass(frozen=True, eq=False)
 class Field:
     """A scene and what all its parents share.
@@ -60,15 +78,18 @@ class Field:
     ----------
     scene : `Scene`
         The coadds.
-    bad_planes : `tuple` [`str`]
-        Mask planes whose pixels are left out.
+    options : `DeblendOptions`
+        What holds for all its parents.
     kernels : `numpy.ndarray`, (band, h, w), float32
         Difference kernels.
+    units : `numpy.ndarray`, (band,)
+        Flux that is 1 in the fit; see `noise_units`.
     """
 
     scene: Scene
-    bad_planes: tuple[str, ...]
+    options: DeblendOptions
     kernels: Array
+    units: npt.NDArray[np.floating]
 
     @cached_property
     def fault(self) -> str:
@@ -95,7 +116,7 @@ class Cutout:
     box : `tuple` [`slice`, `slice`]
         Box of its footprint in array indices (y, x), inside the scene.
     weights : `numpy.ndarray`, (band, y, x), float32
-        Inverse variance in the box, zero at bad pixels.
+        Inverse variance in the box, in the field's units; zero at bad pixels.
     components : `tuple` [`tuple` [`Peak`, `Component`]]
         What to model it with.
     unmodelled : `~collections.abc.Mapping` [`int`, `str`]
@@ -114,6 +135,14 @@ class Cutout:
     def shape(self) -> tuple[int, int]:
         """Height and width of the box."""
         return self.box[0].stop - self.box[0].start, self.box[1].stop - self.box[1].start
+
+    @property
+    def images(self) -> Array:
+        """Pixels in the box, in the field's units; zero at bad pixels:
+        (band, y, x), float32.
+        """
+        images = self.field.scene.images[:, *self.box] / self.field.units[:, None, None]
+        return np.where(self.weights > 0, images, 0).astype(np.float32)
 
     @property
     def footprint(self) -> npt.NDArray[np.bool_]:
@@ -140,7 +169,8 @@ def box_inside(scene: Scene, parent: Parent) -> tuple[slice, slice]:
 def make_cutout(index: tuple[int, int], of: Field, parent: Parent) -> Cutout:
     """A parent's part of its scene."""
     box = box_inside(of.scene, parent)
-    return Cutout(index, of, parent, box, of.scene.weights(of.bad_planes, box), (), {})
+    weights = of.scene.weights(of.options.bad_planes, box) * of.units[:, None, None] ** 2
+    return Cutout(index, of, parent, box, weights.astype(np.float32), (), {})
 
 
 def _find_fault(cutout: Cutout) -> str:
@@ -177,24 +207,26 @@ def _leave_out_peaks(cutout: Cutout) -> Cutout:
     return replace(cutout, parent=replace(parent, peaks=tuple(peaks)), unmodelled=unmodelled)
 
 
-def make_cutouts(
-    blends: Sequence[tuple[Scene, Sequence[Parent]]],
-    options: DeblendOptions,
-    model_psf: npt.NDArray[np.floating],
-) -> Iterator[tuple[Cutout, str]]:
-    """Every parent of every scene, and why it cannot be fitted; empty if it
-    can.
+def make_cutouts(number: int, of: Field, parents: Sequence[Parent]) -> Iterator[tuple[Cutout, str]]:
+    """Every parent of a scene, and why it cannot be fitted; empty if it can.
+
+    Parameters
+    ----------
+    number : `int`
+        Place of the scene among those deblended together.
+    of : `Field`
+        The scene.
+    parents : `~collections.abc.Sequence` [`Parent`]
+        Its parents.
     """
-    for number, (scene, parents) in enumerate(blends):
-        of = Field(scene, options.bad_planes, difference_kernels(scene.psfs, model_psf))
-        for place, parent in enumerate(parents):
-            cutout = make_cutout((number, place), of, parent)
-            fault = _find_fault(cutout)
-            if not fault:
-                cutout = _leave_out_peaks(cutout)
-                if len(cutout.unmodelled) == len(parent.peaks):
-                    fault = next(iter(cutout.unmodelled.values()))
-            yield cutout, fault
+    for place, parent in enumerate(parents):
+        cutout = make_cutout((number, place), of, parent)
+        fault = _find_fault(cutout)
+        if not fault:
+            cutout = _leave_out_peaks(cutout)
+            if len(cutout.unmodelled) == len(parent.peaks):
+                fault = next(iter(cutout.unmodelled.values()))
+        yield cutout, fault
 
 
 def common_shape(cutouts: Sequence[Cutout]) -> tuple[int, int]:

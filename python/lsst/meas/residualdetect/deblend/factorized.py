@@ -35,11 +35,11 @@ import torch
 
 from ..detections import Parent
 from ..scene import Array, Scene
-from ..scene_model import ParentModel, SourceModel, gaussian_psf
+from ..scene_model import ParentModel, SourceModel, difference_kernels, gaussian_psf
 from ..threads import in_parallel
 from .batch import Batch, make_batch
 from .convolve import kernel_reach, padded_shape
-from .cutouts import Component, Cutout, common_shape, make_cutouts
+from .cutouts import Cutout, Field, common_shape, make_cutouts, noise_units
 from .fit import Fit, fit_batch
 from .initialize import choose_components
 from .options import DeblendOptions
@@ -110,10 +110,11 @@ def _parent_models(fit: Fit, cutouts: Sequence[Cutout], batch: Batch) -> Iterato
         cutouts, n_pixels, fit.chi2.tolist(), fit.converged.tolist(), strict=True
     ):
         parent_id, origin = cutout.parent.id, cutout.field.scene.origin
+        units = cutout.field.units
         y0, x0 = (box.start + first for box, first in zip(cutout.box, origin, strict=True))
         if math.isfinite(chi2):
             sources = tuple(
-                SourceModel.from_pixels(peak.id, spectra[k], y[part] + y0, x[part] + x0, light[part])
+                SourceModel.from_pixels(peak.id, spectra[k] * units, y[part] + y0, x[part] + x0, light[part])
                 for k, (peak, _) in enumerate(cutout.components, start=component)
                 for part in (slice(starts[k], ends[k]),)
                 if peak.id not in cutout.unmodelled
@@ -136,23 +137,17 @@ def fit_parents(
     """
     device = torch.device(options.device)
     models: dict[tuple[int, int], ParentModel] = {}
-    similar: dict[tuple[int, ...], list[Cutout]] = defaultdict(list)
-    for cutout, failure in make_cutouts(blends, options, model_psf(options)):
-        parent, scene = cutout.parent, cutout.field.scene
-        if failure:
-            models[cutout.index] = ParentModel(parent.id, (), failure=failure)
-            progress(1)
-            continue
-        components = tuple(
-            (peak, component)
-            for peak in parent.peaks
-            for component in (
-                # Of a peak behind a mask only its wings are seen: the less it
-                # may be, the better it is known.
-                choose_components(scene, peak, options) if cutout.sees(peak) else (Component.POINT,)
-            )
-        )
-        similar[scene.psfs.shape].append(replace(cutout, components=components))
+    similar: dict[tuple[DeblendOptions, tuple[int, ...]], list[Cutout]] = defaultdict(list)
+    for number, (scene, parents) in enumerate(blends):
+        own = options.for_scene(scene)
+        kernels = difference_kernels(scene.psfs, model_psf(own))
+        of = Field(scene, own, kernels, noise_units(scene))
+        for cutout, failure in make_cutouts(number, of, parents):
+            if failure:
+                models[cutout.index] = ParentModel(cutout.parent.id, (), failure=failure)
+                progress(1)
+            else:
+                similar[own, kernels.shape].append(replace(cutout, components=choose_components(cutout)))
 
     one_at_a_time = threading.Lock()
 
@@ -166,7 +161,7 @@ def fit_parents(
                 models.update(found)
                 progress(len(done))
 
-        fit_batch(batch, options, give_back)
+        fit_batch(batch, some[0].field.options, give_back)
 
     batches = [some for group in similar.values() for some in _batches(group, options.batch_mbytes)]
     # The largest first, so that no thread is left with one at the end. A GPU

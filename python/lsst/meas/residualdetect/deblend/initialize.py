@@ -33,7 +33,7 @@ from ..boxes import nearest_pixel
 from ..detections import Peak
 from ..scene import Scene
 from .batch import Batch
-from .cutouts import Component
+from .cutouts import Component, Cutout
 from .monotonic import make_monotonic
 from .options import DeblendOptions
 from .stamps import Stamps, make_stamps
@@ -80,8 +80,7 @@ def signal_to_noise(scene: Scene, bad_planes: Sequence[str], y: int, x: int) -> 
     return float(signal / np.sqrt(variance)) if variance > 0 else 0.0
 
 
-def choose_components(scene: Scene, peak: Peak, options: DeblendOptions) -> tuple[Component, ...]:
-    """The components to model a peak with, by its signal-to-noise ratio."""
+def _components(scene: Scene, peak: Peak, options: DeblendOptions) -> tuple[Component, ...]:
     y, x = nearest_pixel((peak.y, peak.x), scene.origin).tolist()
     snr = signal_to_noise(scene, options.bad_planes, y, x)
     if snr < options.point_snr:
@@ -89,6 +88,20 @@ def choose_components(scene: Scene, peak: Peak, options: DeblendOptions) -> tupl
     if snr < 2 * options.min_snr or options.max_components == 1:
         return (Component.EXTENDED,)
     return (Component.BULGE, Component.DISK)
+
+
+def choose_components(cutout: Cutout) -> tuple[tuple[Peak, Component], ...]:
+    """The components to model each peak with, by its signal-to-noise ratio."""
+    scene, options = cutout.field.scene, cutout.field.options
+    return tuple(
+        (peak, component)
+        for peak in cutout.parent.peaks
+        for component in (
+            # Of a peak behind a mask only its wings are seen: the less it may
+            # be, the better it is known.
+            _components(scene, peak, options) if cutout.sees(peak) else (Component.POINT,)
+        )
+    )
 
 
 def points(batch: Batch, stamps: Stamps, sigma_pix: float) -> Tensor:

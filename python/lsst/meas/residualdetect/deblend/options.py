@@ -17,11 +17,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..scene import DEFAULT_BAD_PLANES
+import numpy as np
+
+from ..scene import DEFAULT_BAD_PLANES, Scene
 
 __all__ = ["DeblendError", "DeblendOptions"]
+
+# Part of the model PSF's width that an observed PSF may be narrower.
+_AS_WIDE = 0.98
 
 
 class DeblendError(ValueError):
@@ -35,8 +40,9 @@ class DeblendOptions:
     Parameters
     ----------
     sigma_pix : `float`
-        Standard deviation of the Gaussian model PSF, in pixels. Narrower
-        than any observed PSF, wide enough to be sampled.
+        Standard deviation of the Gaussian model PSF, in pixels. Wide enough
+        to be sampled; where an observed PSF is narrower, that of the
+        sharpest.
     max_iterations : `int`
         Iterations after which a parent is given back as it is, not
         converged.
@@ -94,6 +100,17 @@ class DeblendOptions:
     batch_mbytes: float = 32.0
     device: str = "cpu"
     n_threads: int | None = None
+
+    def for_scene(self, scene: Scene) -> DeblendOptions:
+        """The same, with a model PSF that is no wider than any PSF of a scene.
+
+        What is convolved with a wider one shows no pixel as sharp as the
+        image does. Widths are `Scene.psf_sigmas_pix`.
+        """
+        with np.errstate(divide="ignore"):
+            # Of a band without a usable PSF, which is found later, NaN or infinite.
+            sharpest = float(np.nanmin(scene.psf_sigmas_pix, initial=np.inf))
+        return replace(self, sigma_pix=sharpest) if sharpest < _AS_WIDE * self.sigma_pix else self
 
     def __post_init__(self) -> None:
         if isinstance(self.bad_planes, str):

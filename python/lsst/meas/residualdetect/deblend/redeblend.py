@@ -20,10 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ..detections import Detections, Parent
 from ..scene import Scene
 from ..scene_model import SceneModel
-from . import DeblendOptions, deblend
+from . import DeblendError, DeblendOptions, deblend
 
 __all__ = ["changed_parents", "redeblend"]
 
@@ -70,8 +72,19 @@ def redeblend(
     model : `SceneModel`
         One parent's model for each parent of ``after``, in its order; those
         of unchanged parents are the objects given.
+
+    Raises
+    ------
+    DeblendError
+        Raised if ``model`` has another model PSF than these options and this
+        engine give it.
     """
     changed: Sequence[Parent] = changed_parents(before, after)
     fresh = deblend(scene, changed, options, engine=engine, progress=progress)
+    if not np.array_equal(fresh.model_psf, model.model_psf):
+        raise DeblendError(
+            f"scene {scene.name!r}: the models to keep were made with another model PSF than {engine!r} has "
+            f"for a sigma_pix of {options.sigma_pix:g}; deblend all parents"
+        )
     by_parent = {parent.parent_id: parent for parent in (*model, *fresh)}
     return replace(fresh, parents=tuple(by_parent[parent.id] for parent in after))

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -37,8 +38,8 @@ from lsst.scarlet import lite
 from ..boxes import nearest_pixel
 from ..detections import Footprint, Parent
 from ..scene import Array, Scene
-from ..scene_model import ParentModel, SourceModel
-from .cutouts import Cutout, make_cutouts
+from ..scene_model import ParentModel, SourceModel, difference_kernels
+from .cutouts import Cutout, Field, make_cutouts, noise_units
 from .deconvolution import deconvolve, divide, label_footprints, noise_rms
 from .options import DeblendOptions
 
@@ -69,10 +70,15 @@ class _Shared:
     """What the parents of one scene share, made when first asked for."""
 
     def __init__(self, scene: Scene, parents: Sequence[Parent], options: DeblendOptions) -> None:
-        self.scene = scene
+        # One unit for all bands: the sum of deconvolved bands has their fluxes.
+        self.unit = float(noise_units(scene).max())
+        images, variance = scene.images / self.unit, scene.variance / self.unit**2
+        self.scene = replace(scene, images=images, variance=variance)
         self.parents = parents
         self.options = options
         self.psf = model_psf(options)
+        kernels = difference_kernels(scene.psfs, self.psf)
+        self.field = Field(self.scene, options, kernels, np.ones(len(scene.bands)))
         self.monotonicity = lite.operators.Monotonicity((_MONOTONIC_SIDE, _MONOTONIC_SIDE))
 
     @cached_property
@@ -160,14 +166,14 @@ def _fit(part: Cutout, shared: _Shared, detect: Array | None) -> lite.Blend:
     return blend
 
 
-def _source_models(blend: lite.Blend, parent: Parent) -> Iterator[SourceModel]:
+def _source_models(blend: lite.Blend, parent: Parent, unit: float) -> Iterator[SourceModel]:
     for peak, source in zip(parent.peaks, blend.sources, strict=True):
         for component in source.components:
             y, x = component.morph.nonzero()
             if len(y):
                 y0, x0 = component.bbox.origin
                 light = component.morph[y, x]
-                yield SourceModel.from_pixels(peak.id, component.spectrum, y + y0, x + x0, light)
+                yield SourceModel.from_pixels(peak.id, component.spectrum * unit, y + y0, x + x0, light)
 
 
 def _fit_parent(cutout: Cutout, shared: _Shared) -> ParentModel:
@@ -196,7 +202,7 @@ def _fit_parent(cutout: Cutout, shared: _Shared) -> ParentModel:
         tuple(
             source
             for blend, part in zip(blends, parts, strict=True)
-            for source in _source_models(blend, part.parent)
+            for source in _source_models(blend, part.parent, shared.unit)
             if source.peak_id not in cutout.unmodelled
         ),
         chi2,
@@ -216,10 +222,10 @@ def fit_parents(
     the details. The iterations of a parent's parts are summed.
     """
     models: list[list[ParentModel]] = []
-    for scene, parents in blends:
-        shared = _Shared(scene, parents, options)
+    for number, (scene, parents) in enumerate(blends):
+        shared = _Shared(scene, parents, options.for_scene(scene))
         models.append([])
-        for cutout, failure in make_cutouts([(scene, parents)], options, shared.psf):
+        for cutout, failure in make_cutouts(number, shared.field, parents):
             parent = cutout.parent
             if failure:
                 model = ParentModel(parent.id, (), failure=failure)
