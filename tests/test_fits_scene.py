@@ -32,7 +32,7 @@ from lsst.meas.residualdetect.io.survey.fits_psf import PsfWidth
 from lsst.meas.residualdetect.io.survey.fits_scene import band_of_file, read_fits_scene
 from survey_files import CARDS, SHAPE, SIGMA, noise_image, write
 
-PIXELS = noise_image()
+PIXELS, OTHER = noise_image(), noise_image(seed=4)
 PSF = PsfWidth(0.7)
 REFUSED = (SceneError, FitsError)
 
@@ -180,7 +180,8 @@ def test_a_legacy_surveys_brick(tmp_path):
     bits[5, 6], bits[7, 8], bits[9, 10] = 1 << 3, 1 << 4, 1 << 1  # saturated in r and z; near a bright star
     for band in "rz":
         stem = "legacysurvey-1501p020-{}-" + band + ".fits.fz"
-        for what, pixels in (("image", PIXELS), ("invvar", inverse), ("psfsize", np.full(SHAPE, 1.1, "f4"))):
+        image = PIXELS if band == "r" else PIXELS[::-1]
+        for what, pixels in (("image", image), ("invvar", inverse), ("psfsize", np.full(SHAPE, 1.1, "f4"))):
             hdu = fits.CompImageHDU(pixels, compression_type="GZIP_2", quantize_level=0)
             hdu.header.update(CARDS | {"IMTYPE": what, "BUNIT": "nanomaggy"})
             fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(folder / stem.format(what))
@@ -229,23 +230,23 @@ def test_more_planes_than_32_bits_hold_if_few_are_set(tmp_path):
 
 def test_grids_that_disagree(tmp_path):
     paths = {"g": write(tmp_path / "g.fits", {"SCI": PIXELS})}
-    paths["r"] = write(tmp_path / "r.fits", {"SCI": PIXELS}, CRPIX1=34.0)
+    paths["r"] = write(tmp_path / "r.fits", {"SCI": OTHER}, CRPIX1=34.0)
     psfs = dict.fromkeys("gr", PSF)
     with pytest.raises(REFUSED, match="3 pixels apart.*reproject"):
         read_fits_scene(paths, psfs=psfs)
     # Rotated about the reference pixel: a corner is the worst.
     turn = 0.3 / 35
     scale = CARDS["CD2_2"]
-    write(paths["r"], {"SCI": PIXELS}, CD1_2=turn * scale, CD2_1=turn * scale)
+    write(paths["r"], {"SCI": OTHER}, CD1_2=turn * scale, CD2_1=turn * scale)
     content = read_fits_scene(paths, psfs=psfs)
     assert len(content.doubts) == 1 and "corner y=" in content.doubts[0], content.doubts
     with pytest.raises(REFUSED, match="pixels apart at the corner"):
         read_fits_scene(paths, psfs=psfs, strict=True)
-    write(paths["r"], {"SCI": PIXELS}, CRPIX1=31.05)
+    write(paths["r"], {"SCI": OTHER}, CRPIX1=31.05)
     assert not read_fits_scene(paths, psfs=psfs).doubts
     write(paths["r"], {"SCI": noise_image((52, 61))})
     with pytest.raises(REFUSED, match=r"\(52, 61\) pixels.*\(51, 61\)"):
         read_fits_scene(paths, psfs=psfs)
-    write(paths["r"], {"SCI": PIXELS}, CD1_1=-0.2 / 3600, CD2_2=0.2 / 3600)
+    write(paths["r"], {"SCI": OTHER}, CD1_1=-0.2 / 3600, CD2_2=0.2 / 3600)
     with pytest.raises(REFUSED, match=r"0\.2 arcsec.*0\.168"):
         read_fits_scene(paths, psfs=psfs)

@@ -25,12 +25,13 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from lsst.meas.residualdetect.boxes import nearest_pixel
 from lsst.meas.residualdetect.io.fits_common import FitsError
+from lsst.meas.residualdetect.io.remarks import Remarks
 from lsst.meas.residualdetect.io.survey.fits_planes import FitsPath
 from lsst.meas.residualdetect.io.survey.fits_psf import PsfWidth
 from lsst.meas.residualdetect.io.survey.fits_scene import read_fits_scene
 from lsst.meas.residualdetect.io.survey.known_table import read_footprints, read_known
-from lsst.meas.residualdetect.io.survey.remarks import Remarks
 from lsst.meas.residualdetect.io.survey.sky_wcs import SkyWcs
 from survey_files import CARDS, SHAPE, noise_image, star, write
 
@@ -119,10 +120,10 @@ def labelled():
 def test_footprints_right_and_inverted(tmp_path):
     image, labels = labelled()
     path = FitsPath(write(tmp_path / "seg.fits", {"SEG": labels}))
-    np.testing.assert_array_equal(read_footprints(path, image[None], PEAKS[:2]), labels)
+    np.testing.assert_array_equal(read_footprints(path, image[None], nearest_pixel(PEAKS[:2])), labels)
     np.testing.assert_array_equal(read_footprints(path, image[None], None), labels)
     path = FitsPath(write(tmp_path / "inverted.fits", {"SEG": (labels == 0).astype(np.uint8)}))
-    for peaks in (PEAKS[:2], None):
+    for peaks in (nearest_pixel(PEAKS[:2]), None):
         with pytest.raises(FitsError, match="looks inverted"):
             read_footprints(path, image[None], peaks)
 

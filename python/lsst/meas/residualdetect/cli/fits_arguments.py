@@ -95,7 +95,7 @@ _OPTIONS = (
     ),
     click.option("--name", help="What to call the scene of the images; the first file's stem if not given."),
     click.option(
-        "--strict", is_flag=True, help="Stop where images are likely not what they say, instead of warning."
+        "--strict", is_flag=True, help="Stop where input is likely not what it says, instead of warning."
     ),
 )
 
@@ -196,7 +196,6 @@ def read_images(
         "--footprints": footprints,
         "--image-scale": image_scale,
         "--name": name,
-        "--strict": strict,
     }
     if not images:
         idle = [option for option, value in others.items() if value]

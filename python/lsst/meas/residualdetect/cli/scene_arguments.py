@@ -54,13 +54,20 @@ def scene_contents(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> Itera
     images : `~collections.abc.Mapping`
         Arguments of `read_images`.
     """
+    from ..io.remarks import Remarks
     from ..io.scene_file import read_scene_file
+    from ..plausibility import check_plausible
 
     of_images = read_images(**images)
     if of_images is not None:
         yield Path(of_images.scene.name), of_images
     for path in scenes:
-        yield path, read_scene_file(path)
+        content = read_scene_file(path)
+        remarks = Remarks(images["strict"])
+        check_plausible(content.scene, remarks, content.peaks, content.footprints)
+        for doubt in remarks.doubts:
+            click.echo(f"warning: {doubt}", err=True)
+        yield path, content
 
 
 def detections_of(content: SceneFile, path: Path) -> Detections:

@@ -31,7 +31,6 @@ module          what it knows
 `units`         fluxes in nanojansky
 `band_names`    what surveys call the bands
 `known_table`   catalogues and segmentation maps of known sources
-`remarks`       what was read, assumed, and is likely wrong
 =============== ==========================================================
 """
 

@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from ...scene import Array
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from .fits_mask import mask_planes_of, planes_of_pixels
 from .fits_noise import blank_scatter, noise_kind, to_variance
 from .fits_planes import (
@@ -42,7 +43,6 @@ from .fits_planes import (
     read_plane,
 )
 from .fits_psf import PsfWidth, centred_psf, read_psf
-from .remarks import Remarks
 from .sky_wcs import SkyWcs, read_wcs
 from .star_psf import measure_psf
 from .units import FluxScale, flux_scale

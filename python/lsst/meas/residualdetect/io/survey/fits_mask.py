@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..fits_common import FitsError
-from .remarks import Remarks
+from ..remarks import Remarks
 
 __all__ = ["mask_planes_of", "planes_of_pixels"]
 

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from astropy.stats import sigma_clip
 
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from .fits_planes import NOISE_KINDS
-from .remarks import Remarks
 
 __all__ = ["blank_scatter", "noise_kind", "to_variance"]
 

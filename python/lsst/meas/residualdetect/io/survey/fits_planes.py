@@ -35,7 +35,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..fits_common import FitsError
-from .remarks import Remarks
+from ..remarks import Remarks
 
 __all__ = [
     "NOISE_KINDS",

@@ -28,9 +28,9 @@ from scipy.ndimage import fourier_shift
 
 from ...scene import SceneError
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from .fits_planes import FitsPath, find_plane, open_fits
 from .known_table import positions_of
-from .remarks import Remarks
 from .sky_wcs import SkyWcs
 
 __all__ = ["PsfWidth", "centred_psf", "read_psf"]

@@ -29,16 +29,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import label as label_islands
 
+from ...boxes import nearest_pixel
+from ...plausibility import check_plausible
 from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
 from ...scene_model import pad_centered
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from ..scene_file import SceneFile
 from .band_names import canonical_bands
 from .fits_band import BandFiles, Given, read_image, read_mask, read_psf_image, read_variance
 from .fits_planes import FitsPath, find_plane, open_fits
 from .fits_psf import PsfWidth
 from .known_table import peaks_of_labels, read_footprints, read_known
-from .remarks import Remarks
 from .sky_wcs import SkyWcs, check_agreement
 
 __all__ = ["FitsScene", "band_of_file", "read_fits_scene"]
@@ -298,11 +300,12 @@ def read_fits_scene(
     if footprints is not None:
         path = FitsPath.parse(footprints)
         remarks.reads(path.path)
-        labels = read_footprints(path, scene.images, known)
+        labels = read_footprints(path, scene.images, None if known is None else nearest_pixel(known))
         if known is None:
             known, ids = peaks_of_labels(labels, scene.images, scene.variance)
         # What touches is one blend, of as many sources as it has segments.
         labels = np.asarray(label_islands(labels > 0, np.ones((3, 3)))[0], np.int32)
+    check_plausible(scene, remarks, known)
     return FitsScene(
         scene,
         peaks=known,

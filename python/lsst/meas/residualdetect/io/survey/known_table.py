@@ -29,11 +29,11 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from scipy import ndimage
 
-from ...boxes import nearest_pixel
+from ...plausibility import inverted
 from ...scene import Array, Positions
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from .fits_planes import FitsPath, find_plane, open_fits, pixels_of
-from .remarks import Remarks
 from .sky_wcs import SkyWcs
 
 __all__ = ["peaks_of_labels", "positions_of", "read_footprints", "read_known"]
@@ -62,10 +62,9 @@ _SKY: Sequence[tuple[str, str]] = (
 )
 _IDS = ("id", "objectid", "object_id", "objid", "source_id", "number", "label")
 
-# More of both positions of a catalogue disagree by this: it was made of
+# A catalogue whose pixels and sky positions disagree by more was made of
 # another image.
 _MAX_DISAGREEMENT_PIX = 1.0
-_MAX_PEAKS_OFF = 0.5
 
 
 def _column(table: Any, name: str) -> Any:
@@ -242,7 +241,7 @@ def peaks_of_labels(
 def read_footprints(
     path: FitsPath,
     images: Array,
-    peaks: npt.NDArray[np.float64] | None,
+    pixels: npt.NDArray[np.integer] | None,
 ) -> npt.NDArray[np.int32]:
     """A segmentation map as SExtractor and photutils write it.
 
@@ -252,8 +251,8 @@ def read_footprints(
         Image of labels; 0 where there is no source.
     images : `numpy.ndarray`, (band, y, x), float32
         The pixels, by which inverted maps are recognised.
-    peaks : `numpy.ndarray`, (n, 2), optional
-        Known sources (y, x), likewise.
+    pixels : `numpy.ndarray`, (n, 2), int, optional
+        Array indices (y, x) of known sources, likewise.
 
     Returns
     -------
@@ -279,18 +278,9 @@ def read_footprints(
         raise FitsError(f"{path}: footprints have the label {labels.min()}; expected 0 or more")
     if not labels.any():
         raise FitsError(f"{path}: no pixel has a label; expected at least one footprint")
-    inside = labels > 0
-    message = "the map looks inverted; 0 must mean that there is no source"
-    if peaks is not None and len(peaks):
-        y, x = nearest_pixel(peaks).T
-        off = 1 - inside[y, x].mean()
-        if off > _MAX_PEAKS_OFF:
-            raise FitsError(f"{path}: {off:.0%} of the {len(peaks)} peaks lie on no footprint; {message}")
-    if inside.all():
-        raise FitsError(f"{path}: every pixel belongs to a footprint; {message}")
-    bright = images.mean(axis=0)
-    if np.median(bright[inside]) < np.median(bright[~inside]):
-        raise FitsError(f"{path}: pixels on footprints are fainter than those off them; {message}")
+    reason = inverted(labels, images, pixels)
+    if reason:
+        raise FitsError(f"{path}: {reason}")
     if labels.max() > np.iinfo(np.int32).max:
         raise FitsError(f"{path}: footprints have the label {labels.max()}; expected 32 bits")
     return labels.astype(np.int32)

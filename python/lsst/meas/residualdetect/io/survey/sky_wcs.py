@@ -29,7 +29,7 @@ from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from ...scene import Positions, SceneError
-from .remarks import Remarks
+from ..remarks import Remarks
 
 __all__ = ["SkyWcs", "check_agreement", "read_wcs"]
 

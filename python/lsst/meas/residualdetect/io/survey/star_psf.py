@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...scene import SceneError
+from ..remarks import Remarks
 from .fits_noise import blank_scatter
-from .remarks import Remarks
 
 __all__ = ["measure_psf"]
 
