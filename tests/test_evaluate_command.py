@@ -42,18 +42,26 @@ from lsst.meas.residualdetect.experiments.comparison_options import ComparisonOp
 from lsst.meas.residualdetect.experiments.entry import make_entry
 from lsst.meas.residualdetect.experiments.experiment import rank_candidates, run_scene
 from lsst.meas.residualdetect.experiments.figures import write_figures
+from lsst.meas.residualdetect.experiments.known_scenes import KnownScene
 from lsst.meas.residualdetect.experiments.oracle import Oracle, chi2_gain
 from lsst.meas.residualdetect.experiments.outcome import read_outcome, write_outcome
 from lsst.meas.residualdetect.experiments.populations import POPULATIONS, population
+from lsst.meas.residualdetect.experiments.skies import SimulatedSky
 from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
-from lsst.meas.residualdetect.truth import PeakClass
+from lsst.meas.residualdetect.truth import EvaluationOptions, PeakClass
 from lsst.meas.residualdetect.truth.pooling import classified_curve, pooled_curve, target_rows
 from lsst.meas.residualdetect.truth.summary import strict_json
 from tiny_network import find_maxima, make_package
 
-SMALL = ComparisonOptions(("dense",), ("matched_filter", "oracle"), "", n_scenes=1, seed=3, size=100)
+SKY = SimulatedSky("dense", n_scenes=1, seed=3, size=100)
+SMALL = ComparisonOptions((SKY,), ("matched_filter", "oracle"), "")
 SMALL_SKY = SimulationOptions(shape=(100, 100), density=2.5)
+
+
+def small_scene() -> KnownScene:
+    scene, truth = simulate_scene(SMALL_SKY, np.random.default_rng(2), "one")
+    return KnownScene(scene, detect(scene), truth)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +104,7 @@ def test_ranking_of_all_candidates_says_what_a_run_finds(kind, tmp_path):
         detector = MaskRcnn(make_package(tmp_path / "tiny", score_threshold=0.6), find_maxima)
     else:
         detector = load_detector(kind)
-    outcome = run_scene(SMALL_SKY, np.random.default_rng(2), "one", {"it": detector})["it"]
+    outcome = run_scene(small_scene(), {"it": detector})["it"]
     run = pooled_curve(outcome.iterations)
     n = len(run.threshold)
     whole = classified_curve(outcome.candidates, int(target_rows(outcome.iterations).sum()))
@@ -132,9 +140,7 @@ def test_candidates_are_ranked_as_if_there_were_none_below():
 
 
 def test_an_outcome_is_read_back_as_it_was_written(tmp_path):
-    outcome = run_scene(SMALL_SKY, np.random.default_rng(2), "one", {"oracle": None}, n_iterations=2)[
-        "oracle"
-    ]
+    outcome = run_scene(small_scene(), {"oracle": None}, n_iterations=2)["oracle"]
     write_outcome(tmp_path / "one.npz", outcome)
     again = read_outcome(tmp_path / "one.npz")
     assert len(again.iterations) == 2
@@ -167,9 +173,10 @@ def test_a_run_goes_on_where_it_was_cut_off(folder, entries):
 
 def test_results_of_other_options_are_refused(folder, entries):
     for changed, message in (
-        ({"seed": 4}, "seed 3 .now 4."),
+        ({"skies": (replace(SKY, seed=4),)}, "dense.seed 3 .now 4."),
         ({"n_iterations": 2}, "n_iterations 1 .now 2."),
-        ({"size": 120}, r"dense.shape \[100, 100\] .now \[120, 120\]., size 100"),
+        ({"skies": (replace(SKY, size=120),)}, r"dense.shape \[100, 100\] .now \[120, 120\]."),
+        ({"limits": EvaluationOptions(min_snr=7.0)}, r"evaluation.min_snr 8.0 .now 7.0."),
     ):
         with pytest.raises(ValueError, match=message):
             compare(folder, replace(SMALL, **changed), jobs=1)
@@ -193,14 +200,11 @@ def test_results_of_another_model_of_that_name_are_refused(tmp_path, monkeypatch
         compare(tmp_path / "results", replace(options, detectors=("matched_filter",)), jobs=1)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [({"populations": ("nowhere",)}, "unknown population"), ({"detectors": ("ear",)}, "unknown detector")],
-)
-def test_unknown_names_are_refused_before_any_work(tmp_path, changed, message):
-    options = {"populations": ("dense",), "detectors": ("oracle",), "model": "", "n_scenes": 1, **changed}
-    with pytest.raises(ValueError, match=message):
-        compare(tmp_path, ComparisonOptions(**options), jobs=1)
+def test_unknown_names_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="unknown population"):
+        SimulatedSky("nowhere")
+    with pytest.raises(ValueError, match="unknown detector"):
+        compare(tmp_path, replace(SMALL, detectors=("ear",)), jobs=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -220,8 +224,10 @@ def test_figures_are_drawn(entries, tmp_path):
 
 def test_any_detector_is_measured_and_probabilities_are_checked(tmp_path):
     network = MaskRcnn(make_package(tmp_path / "tiny"), find_maxima)
-    outcomes = run_scene(SMALL_SKY, np.random.default_rng(2), "one", {"net": network, "oracle": None})
-    pair = [make_entry("dense", name, [outcome]) for name, outcome in outcomes.items()]
+    outcomes = run_scene(small_scene(), {"net": network, "oracle": None})
+    pair = [
+        make_entry("dense", name, [outcome], np.random.default_rng(1)) for name, outcome in outcomes.items()
+    ]
     assert len(pair[0].candidates) > 5 and pair[0].figures["average_precision"] > 0
     paths = write_figures(pair, tmp_path)
     # The oracle's scores are signal-to-noise ratios.
@@ -271,4 +277,4 @@ def test_the_command_writes_table_figures_and_json(tmp_path):
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 1
     (line,) = refused.output.strip().splitlines()[-1:]
-    assert "seed 3 (now 4)" in line and "Traceback" not in refused.output
+    assert "dense.seed 3 (now 4)" in line and "Traceback" not in refused.output

@@ -18,9 +18,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -28,17 +30,71 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..io.package_files import find_file
 
+if TYPE_CHECKING:
+    from ..truth.evaluation import EvaluationOptions
+
 __all__ = [
     "check_folder",
     "check_parent",
     "check_stems",
     "console",
     "ended_by_signals",
+    "limit_option",
+    "limits_of",
+    "options_of",
     "pipeline_path",
     "progress_bar",
 ]
 
+_Options = TypeVar("_Options")
+
 console = Console(stderr=True, highlight=False)
+
+
+limit_option = click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What counts, such as min_snr=5 or snr_edges=10,100; see EvaluationOptions. Several are possible.",
+)
+
+
+def limits_of(given: Sequence[str]) -> EvaluationOptions:
+    """`EvaluationOptions` of what `limit_option` gave; see `options_of`."""
+    from ..truth.evaluation import EvaluationOptions
+
+    return options_of(EvaluationOptions, given, "--limit")
+
+
+def options_of(cls: type[_Options], given: Sequence[str], option: str) -> _Options:
+    """Options, all numbers or tuples of them, of texts like ``min_snr=5``.
+
+    Raises
+    ------
+    click.UsageError
+        Raised with the option's name if there is none of a name, or a value
+        is not of its kind or makes no sense.
+    """
+    defaults = cls()
+    values: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        default: Any = getattr(defaults, name, None)
+        if name not in {item.name for item in fields(cls)}:  # type: ignore[arg-type]
+            known = ", ".join(item.name for item in fields(cls))  # type: ignore[arg-type]
+            raise click.UsageError(f"{option}: unknown {name!r}; known: {known}")
+        try:
+            if isinstance(default, tuple):
+                values[name] = tuple(float(part) for part in value.split(",") if part)
+            else:
+                values[name] = type(default)(value)
+        except ValueError as error:
+            raise click.UsageError(f"{option} {text}: expected numbers, as in {name}={default}") from error
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {error}") from error
 
 
 @contextmanager

@@ -19,23 +19,26 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..deblend import engine_names
-from ..detectors import detector_names
+from ..experiments.peers import ORACLE, SEP, peer_names
+from ..experiments.populations import POPULATIONS
 from ..network.package import DEFAULT_MODEL
-from .common import check_folder, progress_bar
+from .common import check_folder, limit_option, limits_of, progress_bar
+from .extras import need_extras
+
+if TYPE_CHECKING:
+    from ..experiments.skies import Sky
 
 __all__ = ["evaluate"]
 
-# Those of evaluation.populations, named here because help must not wait for
-# what simulates them.
-_POPULATIONS = ("default", "sparse", "dense", "grizy", "gri", "shallow", "stars", "hsc", "correlated")
 
-
-@click.command(short_help="Measure detectors on fresh simulated scenes.")
+@click.command(short_help="Measure detectors on simulated or real scenes.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option(
     "-n",
@@ -43,38 +46,27 @@ _POPULATIONS = ("default", "sparse", "dense", "grizy", "gri", "shallow", "stars"
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Scenes of a population.",
+    help="Simulated scenes of a population.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=9000, show_default=True, help="Random seed.")
 @click.option(
-    "--size", type=click.IntRange(min=100), default=300, show_default=True, help="Side of a scene in pixels."
+    "--size",
+    type=click.IntRange(min=100),
+    default=300,
+    show_default=True,
+    help="Side of a simulated scene in pixels.",
 )
 @click.option(
     "--population",
     "populations",
-    type=click.Choice(_POPULATIONS),
+    type=click.Choice(tuple(POPULATIONS)),
     multiple=True,
     default=("default", "dense"),
     show_default=True,
     help="Sky to simulate; several are possible.",
 )
 @click.option(
-    "--detector",
-    "detectors",
-    type=click.Choice((*detector_names(), "oracle")),
-    multiple=True,
-    default=("matched_filter", "onnx"),
-    show_default=True,
-    help="Who looks; several are possible. The oracle is told the true centres.",
-)
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package: a folder or a name.")
-@click.option(
-    "--iterations", type=click.IntRange(1, 5), default=1, show_default=True, help="Rounds of re-deblending."
-)
-@click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
-@click.option(
     "--scenes",
-    "scenes",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
     help="Scene file, or folder of them, in place of simulated scenes; several are possible.",
@@ -85,9 +77,28 @@ _POPULATIONS = ("default", "sparse", "dense", "grizy", "gri", "shallow", "stars"
     help="Only those scene files that the list validation of this YAML file names.",
 )
 @click.option("--pixel-scale", type=float, help="Side of their pixels in arcsec, if they do not say it.")
+@click.option("--leave-out", is_flag=True, help="Withhold every known peak of the scene files once.")
 @click.option(
-    "--leave-out", is_flag=True, help="Withhold every known peak of the scene files once; see doc/judging.md."
+    "--degrade",
+    metavar="seeing=ARCSEC,depth=SHARE",
+    help="See the scene files worse; what they show and the worse ones do not is to be found.",
 )
+@click.option(
+    "--detector",
+    "detectors",
+    type=click.Choice(peer_names()),
+    multiple=True,
+    default=("matched_filter", "onnx"),
+    show_default=True,
+    help="Who looks; several are possible. The oracle is told the true centres; sep is SExtractor's"
+    " deblending of all bands together.",
+)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package: a folder or a name.")
+@click.option(
+    "--iterations", type=click.IntRange(1, 5), default=1, show_default=True, help="Rounds of re-deblending."
+)
+@click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
+@limit_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
 def evaluate(
     out: Path,
@@ -95,52 +106,110 @@ def evaluate(
     seed: int,
     size: int,
     populations: tuple[str, ...],
-    detectors: tuple[str, ...],
-    model: str,
-    iterations: int,
-    engine: str,
     scenes: tuple[Path, ...],
     split: Path | None,
     pixel_scale: float | None,
     leave_out: bool,
+    degrade: str | None,
+    detectors: tuple[str, ...],
+    model: str,
+    iterations: int,
+    engine: str,
+    limits: tuple[str, ...],
     jobs: int | None,
 ) -> None:
-    """Measure detectors on fresh simulated scenes, side by side.
+    """Measure detectors side by side, on simulated scenes or on real ones.
 
     All look at the same residuals, and the deblender is run again with what
     each of them found. Writes results.md, results.json and figures; results
     of single scenes are kept, so that a run that was cut off goes on.
+
+    Scene files (--scenes) need a truth table, or else --leave-out or
+    --degrade makes one; see doc/judging.md.
 
     \b
     Examples:
       residualdetect evaluate --out results
       residualdetect evaluate --out results -n 20 --population dense \\
           --detector onnx --detector oracle --iterations 2
+      residualdetect evaluate --out judged --scenes blends --leave-out
+      residualdetect evaluate --out worse --scenes blends --degrade seeing=0.9,depth=0.5
     """
+    from ..threads import usable_cores
+
+    if not scenes and (leave_out or degrade or split or pixel_scale):
+        raise click.UsageError("--leave-out, --degrade, --split and --pixel-scale need --scenes")
+    if leave_out and degrade:
+        raise click.UsageError("--leave-out does not go with --degrade")
+    need_extras("report", *(() if scenes else ("simulate",)), *(("peers",) if SEP in detectors else ()))
+    detectors, jobs = tuple(dict.fromkeys(detectors)), jobs or usable_cores()
+    paths = _paths(scenes, split)
+    check_folder(out)
     if leave_out:
-        _leave_out(out, scenes, split, pixel_scale, detectors, model, engine, seed, jobs)
+        if ORACLE in detectors or limits or iterations > 1:
+            raise click.UsageError("--leave-out does not go with the oracle, --limit or --iterations")
+        _leave_out(out, paths, pixel_scale, detectors, model, engine, seed, jobs)
         return
+    skies: Sequence[Sky]
+    if scenes:
+        skies = [_file_sky(scenes, paths, pixel_scale, degrade, seed, engine)]
+    else:
+        from ..experiments.skies import SimulatedSky
+
+        skies = [SimulatedSky(name, number, seed, size) for name in dict.fromkeys(populations)]
+    _compare(out, skies, detectors, model, iterations, engine, limits, jobs)
+
+
+def _paths(scenes: Sequence[Path], split: Path | None) -> list[Path]:
+    if not scenes:
+        return []
+    from ..experiments.known_scenes import scene_paths
+    from ..truth.blends import read_split
+
+    return scene_paths(scenes, read_split(split)["validation"] if split else None)
+
+
+def _file_sky(
+    scenes: Sequence[Path],
+    paths: Sequence[Path],
+    pixel_scale: float | None,
+    degrade: str | None,
+    seed: int,
+    engine: str,
+) -> Sky:
+    from ..experiments.degrade import Degradation
+    from ..experiments.skies import FileSky
+
+    name = scenes[0].resolve().stem if len(scenes) == 1 else "scenes"
+    if degrade is None:
+        return FileSky(name, tuple(paths), pixel_scale)
+    try:
+        worse = Degradation.parse(degrade)
+    except ValueError as error:
+        raise click.UsageError(f"--degrade: {error}") from error
+    return FileSky(f"{name}-{degrade.replace(',', '-')}", tuple(paths), pixel_scale, worse, seed, engine)
+
+
+def _compare(
+    out: Path,
+    skies: Sequence[Sky],
+    detectors: tuple[str, ...],
+    model: str,
+    iterations: int,
+    engine: str,
+    limits: tuple[str, ...],
+    jobs: int,
+) -> None:
     from ..experiments.comparison import compare
     from ..experiments.comparison_options import ComparisonOptions
     from ..experiments.figures import write_figures
     from ..experiments.tables import markdown
     from ..io.whole_file import whole_file
-    from ..threads import usable_cores
     from ..truth.summary import strict_json
 
-    options = ComparisonOptions(
-        populations=tuple(dict.fromkeys(populations)),
-        detectors=tuple(dict.fromkeys(detectors)),
-        model=model,
-        n_scenes=number,
-        seed=seed,
-        size=size,
-        n_iterations=iterations,
-        engine=engine,
-    )
-    check_folder(out)
-    with progress_bar("Looking at scenes", number * len(options.populations)) as progress:
-        entries = compare(out, options, jobs=jobs or usable_cores(), progress=progress)
+    options = ComparisonOptions(tuple(skies), detectors, model, iterations, engine, limits_of(limits))
+    with progress_bar("Looking at scenes", sum(sky.n_scenes for sky in skies)) as progress:
+        entries = compare(out, options, jobs=jobs, progress=progress)
     command = shlex.join(["residualdetect", *sys.argv[1:]])
     text = markdown(entries, command)
     for path, content in (
@@ -156,36 +225,28 @@ def evaluate(
 
 def _leave_out(
     out: Path,
-    scenes: tuple[Path, ...],
-    split: Path | None,
+    paths: Sequence[Path],
     pixel_scale: float | None,
     detectors: tuple[str, ...],
     model: str,
     engine: str,
     seed: int,
-    jobs: int | None,
+    jobs: int,
 ) -> None:
-    if not scenes:
-        raise click.UsageError("--leave-out needs --scenes")
     import numpy as np
 
-    from ..experiments.known_scenes import scene_paths
-    from ..experiments.leave_out import leave_out_files
+    from ..experiments.leave_out_files import leave_out_files
     from ..experiments.leave_out_results import leave_out_markdown, write_leave_out
-    from ..threads import usable_cores
-    from ..truth.blends import read_split
 
-    paths = scene_paths(scenes, read_split(split)["validation"] if split else None)
-    check_folder(out)
     with progress_bar("Looking at scenes", len(paths)) as progress:
         left_out = leave_out_files(
             paths,
-            tuple(dict.fromkeys(detectors)),
+            detectors,
             model=model,
             pixel_scale_arcsec=pixel_scale,
             engine=engine,
             seed=seed,
-            jobs=jobs or usable_cores(),
+            jobs=jobs,
             progress=progress,
         )
     command = shlex.join(["residualdetect", *sys.argv[1:]])

@@ -13,7 +13,7 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Run detectors side by side on many scenes of several populations."""
+"""Run detectors side by side on many scenes of several kinds."""
 
 from __future__ import annotations
 
@@ -26,49 +26,38 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from ..deblend import check_engine
-from ..detectors import NETWORK_DETECTORS, Detector, load_detector
+from ..detectors import Detector
 from ..threads import worker_processes
 from .comparison_options import ComparisonOptions, claim_folder
 from .entry import Entry, make_entry
 from .experiment import run_scene
 from .outcome import read_outcome, write_outcome
-from .populations import population
+from .peers import load_peers
+from .skies import SimulatedSky, Sky
 
-__all__ = ["ORACLE", "compare", "judge_package"]
+__all__ = ["compare", "judge_package"]
 
-ORACLE = "oracle"
-
-_worker_detectors: dict[str, Detector | None] = {}
+_worker_detectors: dict[str, Detector] = {}
 
 
 def _start_worker(detectors: Sequence[str], model: str) -> None:
-    for name in detectors:
-        if name == ORACLE:
-            _worker_detectors[name] = None
-        else:
-            _worker_detectors[name] = load_detector(name, model if name in NETWORK_DETECTORS else "")
+    _worker_detectors.update(load_peers(detectors, model))
 
 
 def _outcome_path(folder: Path, name: str, detector: str, number: int) -> Path:
     return folder / name / detector / f"{number:05d}.npz"
 
 
-def _run_job(
-    folder: Path, options: ComparisonOptions, name: str, number: int, missing: Sequence[str]
-) -> None:
-    # Scenes of one number show the same sky in every population of the same
-    # density, so that bands can be compared.
-    rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(number,)))
+def _run_job(folder: Path, options: ComparisonOptions, sky: Sky, number: int, missing: Sequence[str]) -> None:
     outcomes = run_scene(
-        population(name, options.size),
-        rng,
-        f"{name}-{options.seed}-{number:05d}",
-        {detector: _worker_detectors[detector] for detector in missing},
+        sky.scene(number),
+        {detector: _worker_detectors.get(detector) for detector in missing},
         engine=options.engine,
         n_iterations=options.n_iterations,
+        limits=options.limits,
     )
     for detector, outcome in outcomes.items():
-        write_outcome(_outcome_path(folder, name, detector, number), outcome)
+        write_outcome(_outcome_path(folder, sky.name, detector, number), outcome)
 
 
 def compare(
@@ -78,11 +67,11 @@ def compare(
     jobs: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[Entry]:
-    """Run detectors on fresh scenes and pool what they found.
+    """Run detectors on scenes with truth and pool what they found.
 
     Scenes that are in the folder already are not run again, so a run that
-    was cut off goes on where it was, and more scenes, populations or
-    detectors can be added later.
+    was cut off goes on where it was, and more scenes, skies or detectors can be
+    added later.
 
     Parameters
     ----------
@@ -98,45 +87,41 @@ def compare(
     Returns
     -------
     entries : `list` [`Entry`]
-        Population by population, detector by detector.
+        Sky by sky, detector by detector.
 
     Raises
     ------
     ValueError
-        Raised if a population, detector or deblender is unknown, or the
-        folder holds results of other options.
+        Raised if a detector or deblender is unknown, a scene has no truth,
+        or the folder holds results of other options.
     """
     check_engine(options.engine)
-    for name in options.populations:
-        population(name, options.size)
-    for detector in options.detectors:
-        if detector != ORACLE:
-            load_detector(detector, options.model if detector in NETWORK_DETECTORS else "")
+    load_peers(options.detectors, options.model)
     claim_folder(folder, options)
-    todo: dict[tuple[str, int], list[str]] = {}
-    for name in options.populations:
+    todo: list[tuple[Sky, int, list[str]]] = []
+    for sky in options.skies:
         for detector in options.detectors:
-            (folder / name / detector).mkdir(parents=True, exist_ok=True)
-        for number in range(options.n_scenes):
-            missing = [d for d in options.detectors if not _outcome_path(folder, name, d, number).exists()]
+            (folder / sky.name / detector).mkdir(parents=True, exist_ok=True)
+        for number in range(sky.n_scenes):
+            paths = {name: _outcome_path(folder, sky.name, name, number) for name in options.detectors}
+            missing = [name for name, path in paths.items() if not path.exists()]
             if missing:
-                todo[name, number] = missing
-    progress(options.n_scenes * len(options.populations) - len(todo))
+                todo.append((sky, number, missing))
+    progress(sum(sky.n_scenes for sky in options.skies) - len(todo))
     with worker_processes(jobs, _start_worker, (options.detectors, options.model)) as executor:
-        futures = [
-            executor.submit(_run_job, folder, options, name, number, missing)
-            for (name, number), missing in todo.items()
-        ]
+        futures = [executor.submit(_run_job, folder, options, *job) for job in todo]
         for future in as_completed(futures):
             future.result()
             progress(1)
     return [
         make_entry(
-            name,
+            sky.name,
             detector,
-            [read_outcome(_outcome_path(folder, name, detector, k)) for k in range(options.n_scenes)],
+            [read_outcome(_outcome_path(folder, sky.name, detector, k)) for k in range(sky.n_scenes)],
+            # For the bootstrap; any will do.
+            np.random.default_rng(0),
         )
-        for name in options.populations
+        for sky in options.skies
         for detector in options.detectors
     ]
 
@@ -166,9 +151,8 @@ def judge_package(
     n_targets : `int`
         How many sources were to be found.
     """
-    options = ComparisonOptions(
-        populations=tuple(populations), detectors=("onnx",), model=str(folder), n_scenes=n_scenes, seed=seed
-    )
+    skies = tuple(SimulatedSky(name, n_scenes, seed) for name in populations)
+    options = ComparisonOptions(skies, ("onnx",), str(folder))
     with TemporaryDirectory() as scratch:
         entries = compare(Path(scratch), options, jobs=jobs)
     tables = [entry.candidates for entry in entries]

@@ -27,7 +27,7 @@ from ..detectors import NETWORK_DETECTORS
 from ..io.whole_file import whole_file
 from ..network.package import DEFAULT_MODEL, load_package
 from ..truth.evaluation import EvaluationOptions
-from .populations import population
+from .skies import Sky
 
 __all__ = ["ComparisonOptions", "claim_folder"]
 
@@ -40,32 +40,26 @@ class ComparisonOptions:
 
     Parameters
     ----------
-    populations : `tuple` [`str`, ...]
-        Names of `POPULATIONS`.
+    skies : `tuple` [`Sky`, ...]
+        Where scenes come from; of different names.
     detectors : `tuple` [`str`, ...]
-        Names of detectors, or ``oracle``.
+        Some of `peer_names`.
     model : `str`
         Model package of those detectors that need one.
-    n_scenes : `int`
-        Scenes of each population.
-    seed : `int`
-        Scene k of a population depends on this and k only.
-    size : `int`
-        Side of a scene in pixels.
     n_iterations : `int`
         How often to look and deblend again.
     engine : `str`
         Deblender.
+    limits : `EvaluationOptions`
+        What counts.
     """
 
-    populations: tuple[str, ...]
+    skies: tuple[Sky, ...]
     detectors: tuple[str, ...]
     model: str
-    n_scenes: int = 50
-    seed: int = 9000
-    size: int = 300
     n_iterations: int = 1
     engine: str = "factorized"
+    limits: EvaluationOptions = EvaluationOptions()
 
 
 def _model_facts(options: ComparisonOptions) -> dict[str, str]:
@@ -83,11 +77,10 @@ def _model_facts(options: ComparisonOptions) -> dict[str, str]:
 
 def _facts(options: ComparisonOptions) -> dict[str, Any]:
     """What the outcome of a scene depends on, as JSON keeps it."""
-    facts = {key: getattr(options, key) for key in ("seed", "size", "n_iterations", "engine")}
-    facts |= _model_facts(options)
-    kinds: dict[str, Any] = {name: population(name, options.size) for name in options.populations}
-    for name, kind in {**kinds, "evaluation": EvaluationOptions()}.items():
-        facts |= {f"{name}.{key}": value for key, value in asdict(kind).items()}
+    facts = {"n_iterations": options.n_iterations, "engine": options.engine, **_model_facts(options)}
+    kinds = {sky.name: sky.facts() for sky in options.skies}
+    for name, kind in {**kinds, "evaluation": asdict(options.limits)}.items():
+        facts |= {f"{name}.{key}": value for key, value in kind.items()}
     return json.loads(json.dumps(facts))
 
 
@@ -99,7 +92,7 @@ def claim_folder(folder: Path, options: ComparisonOptions) -> None:
     ----------
     folder : `pathlib.Path`
         Where the results are to be; made if it is not there. May hold scenes,
-        populations and detectors that the options do not name.
+        skies and detectors that the options do not name.
     options : `ComparisonOptions`
         How they are to be made.
 

@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from astropy.table import Table, vstack
 
 from ..truth.evaluation import EvaluationOptions
-from ..truth.metrics import RankingCurve, median, ratio
+from ..truth.metrics import RankingCurve, median, ratio, scene_interval
 from ..truth.pooling import classified_curve, target_rows
 from ..truth.summary import summarise
 from .outcome import Outcome
@@ -57,6 +57,11 @@ class Entry:
         ``chi2_gain`` and ``scene``.
     target : `numpy.ndarray`, (n,), bool
         Which of them were to be found.
+    intervals : `~collections.abc.Mapping` [`str`, `tuple` [`float`, `float`]]
+        68 % intervals of ``average_precision`` and of ``recovery`` at the
+        purity asked for; see `scene_interval`.
+    options : `EvaluationOptions`
+        What counted.
     """
 
     population: str
@@ -66,18 +71,26 @@ class Entry:
     candidates: Table
     truth: Table
     target: npt.NDArray[np.bool_]
+    intervals: Mapping[str, tuple[float, float]]
+    options: EvaluationOptions
 
     @property
     def figures(self) -> dict[str, Any]:
         """Figures of the ranking and of each iteration."""
-        purity = EvaluationOptions().target_purity
+        purity = self.options.target_purity
         recovery, threshold = self.curve.at_purity(purity)
         gain = np.asarray(self.truth["chi2_gain"])[self.target]
         return {
             "population": self.population,
             "detector": self.detector,
             "average_precision": self.curve.average_precision,
-            "recovery_at_purity": {"purity": purity, "recovery": recovery, "threshold": threshold},
+            "average_precision_interval": self.intervals["average_precision"],
+            "recovery_at_purity": {
+                "purity": purity,
+                "recovery": recovery,
+                "interval": self.intervals["recovery"],
+                "threshold": threshold,
+            },
             "median_chi2_gain": median(gain),
             "targets_with_chi2_gain_over_25": ratio((gain > _SEEN_CHI2).sum(), len(gain)),
             "iterations": list(self.iterations),
@@ -86,20 +99,42 @@ class Entry:
 
 def _pool(tables: Sequence[Table]) -> Table:
     """Tables of scenes, end to end, with the number of the scene."""
-    for number, table in enumerate(tables):
-        table["scene"] = np.full(len(table), number)
-    return vstack(tables, metadata_conflicts="silent")
+    pooled = vstack(tables, metadata_conflicts="silent")
+    pooled["scene"] = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    return pooled
 
 
-def make_entry(name: str, detector: str, outcomes: Sequence[Outcome]) -> Entry:
-    """Pool what a detector made of the scenes of a population.
+def _intervals(
+    candidates: Table,
+    target: npt.NDArray[np.bool_],
+    scene: npt.NDArray[np.int64],
+    n_scenes: int,
+    purity: float,
+    rng: np.random.Generator,
+) -> dict[str, tuple[float, float]]:
+    """How sure the figures of the ranking are, had other scenes been drawn."""
+    n_targets = np.bincount(scene[target], minlength=n_scenes)
+
+    def curve(drawn: npt.NDArray[np.float64]) -> RankingCurve:
+        return classified_curve(candidates, float(drawn @ n_targets), drawn[candidates["scene"]])
+
+    return {
+        "average_precision": scene_interval(lambda drawn: curve(drawn).average_precision, n_scenes, rng),
+        "recovery": scene_interval(lambda drawn: curve(drawn).at_purity(purity)[0], n_scenes, rng),
+    }
+
+
+def make_entry(name: str, detector: str, outcomes: Sequence[Outcome], rng: np.random.Generator) -> Entry:
+    """Pool what a detector made of the scenes of a sky.
 
     Parameters
     ----------
     name, detector : `str`
-        Names of the population and of the detector.
+        Names of the sky and of the detector.
     outcomes : `~collections.abc.Sequence` [`Outcome`]
-        One of each scene.
+        One of each scene, at least one.
+    rng : `numpy.random.Generator`
+        For the bootstrap.
 
     Returns
     -------
@@ -108,7 +143,9 @@ def make_entry(name: str, detector: str, outcomes: Sequence[Outcome]) -> Entry:
     """
     firsts = [outcome.iterations[0] for outcome in outcomes]
     candidates = _pool([outcome.candidates for outcome in outcomes])
+    truth = _pool([evaluation.truth for evaluation in firsts])
     target = target_rows(firsts)
+    options = firsts[0].options
     return Entry(
         population=name,
         detector=detector,
@@ -117,6 +154,10 @@ def make_entry(name: str, detector: str, outcomes: Sequence[Outcome]) -> Entry:
         ),
         curve=classified_curve(candidates, int(target.sum())),
         candidates=candidates,
-        truth=_pool([evaluation.truth for evaluation in firsts]),
+        truth=truth,
         target=target,
+        intervals=_intervals(
+            candidates, target, np.asarray(truth["scene"]), len(outcomes), options.target_purity, rng
+        ),
+        options=options,
     )

@@ -13,7 +13,7 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""One scene, from the sky to what each detector made of it."""
+"""One scene, from its pixels to what each detector made of it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,13 @@ from astropy.table import Table
 
 from ..deblend import deblend
 from ..deblend.redeblend import redeblend
-from ..detection import detect
-from ..detections import Detections
 from ..detectors import Detector
 from ..find_missing import FindMissingOptions, Missing, find_missing
-from ..scene import Scene
 from ..scene_model import SceneModel
-from ..simulation import SimulationOptions
-from ..simulation.simulate import Truth, simulate_scene
 from ..truth.evaluate_patch import evaluate_patch
 from ..truth.evaluation import EvaluationOptions, PatchResult
 from ..truth.measures import psf_sigma_pix
+from .known_scenes import KnownScene, Truth
 from .oracle import Oracle, chi2_gain
 from .outcome import Outcome
 
@@ -74,13 +70,14 @@ def rank_candidates(
 
 def _run_detector(
     detector: Detector,
-    scene: Scene,
+    known: KnownScene,
     truth: Truth,
-    before: Detections,
     model_before: SceneModel,
     engine: str,
     n_iterations: int,
+    limits: EvaluationOptions,
 ) -> Outcome:
+    scene, before = known.scene, known.detections
     image_before = model_before.image(scene)
     options = FindMissingOptions(singles_engine=engine)
     catalogue, model = before, model_before
@@ -88,11 +85,11 @@ def _run_detector(
     for iteration in range(n_iterations):
         missing = find_missing(scene, catalogue, model, detector, options)
         if iteration == 0:
-            ranking = rank_candidates(missing, model_before, truth)
+            ranking = rank_candidates(missing, model_before, truth, limits)
         model = redeblend(scene, catalogue, missing.detections, model, engine=engine)
         catalogue = missing.detections
         evaluation = evaluate_patch(
-            PatchResult(scene.name, scene, before, catalogue, model_before, model, truth)
+            PatchResult(scene.name, scene, before, catalogue, model_before, model, truth), limits
         )
         assert evaluation.truth is not None
         positions = np.stack([evaluation.truth["y"], evaluation.truth["x"]], axis=1)
@@ -104,24 +101,19 @@ def _run_detector(
 
 
 def run_scene(
-    options: SimulationOptions,
-    rng: np.random.Generator,
-    name: str,
+    known: KnownScene,
     detectors: Mapping[str, Detector | None],
     *,
     engine: str = "factorized",
     n_iterations: int = 1,
+    limits: EvaluationOptions = EvaluationOptions(),
 ) -> dict[str, Outcome]:
-    """Simulate a scene, deblend it, and let detectors look at the residual.
+    """Deblend a scene with truth, and let detectors look at the residual.
 
     Parameters
     ----------
-    options : `SimulationOptions`
-        What to simulate.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    name : `str`
-        Name of the scene.
+    known : `KnownScene`
+        The scene, with truth.
     detectors : `~collections.abc.Mapping` [`str`, `Detector` or `None`]
         Detectors by the name their outcome is to have; `None` stands for the
         `Oracle`.
@@ -129,24 +121,32 @@ def run_scene(
         Deblender.
     n_iterations : `int`, optional
         How often to look and deblend again, at least once.
+    limits : `EvaluationOptions`, optional
+        What counts.
 
     Returns
     -------
     outcomes : `dict` [`str`, `Outcome`]
         One for each detector, all of the same pixels and first model.
+
+    Raises
+    ------
+    ValueError
+        Raised if the scene has no truth.
     """
-    scene, truth = simulate_scene(options, rng, name)
-    before = detect(scene)
-    model = deblend(scene, before.parents, engine=engine)
+    truth = known.truth
+    if truth is None:
+        raise ValueError(f"{known.scene.name} has no truth table; use --leave-out or --degrade")
+    model = deblend(known.scene, known.detections.parents, engine=engine)
     return {
         key: _run_detector(
-            Oracle(truth, before) if detector is None else detector,
-            scene,
+            Oracle(truth, known.detections) if detector is None else detector,
+            known,
             truth,
-            before,
             model,
             engine,
             n_iterations,
+            limits,
         )
         for key, detector in detectors.items()
     }

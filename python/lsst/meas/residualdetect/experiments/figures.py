@@ -17,36 +17,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import cycle
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from ..truth.evaluation import EvaluationOptions, PeakClass
-from ..truth.metrics import are_probabilities, bin_label, binned_recovery, median, reliability, shares
+from ..plots.png import png_figure
+from ..plots.shares import GREY, coloured, draw_binned, draw_purity, draw_reliability
+from ..truth.evaluation import PeakClass
+from ..truth.metrics import are_probabilities, bin_label, binned_recovery, median
 from ..truth.pooling import WRONG
 from .entry import Entry
 
 __all__ = ["write_figures"]
-
-_STYLE: Any = {
-    "font.size": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
-# Told apart by the colour-blind.
-_COLOURS = ("#2f8fd8", "#ef9f1a", "#3d9970", "#dd4f9b", "#7a5fc4")
-_GREY = "#808080"
 
 _PROPERTIES = {
     "snr": ("snr_edges", "signal-to-noise ratio, all bands"),
@@ -59,37 +44,22 @@ _PROPERTIES = {
 _FLUX_ERROR_SNR = np.array([8.0, 12, 20, 40, 80, 200, 1000])
 
 
-@contextmanager
-def _figure(path: Path, title: str) -> Iterator[Axes]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.set_title(title, loc="left")
-        axes.grid(color=_GREY, linewidth=0.5, alpha=0.25)
-        axes.set_axisbelow(True)
-        yield axes
-        figure.legend(loc="outside upper right", ncols=2)
-        figure.savefig(path, dpi=120)
-
-
-def _coloured(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
-    return zip(cycle(_COLOURS), entries, strict=False)
-
-
 def _purity_recovery(entries: Sequence[Entry], path: Path) -> None:
     """The dots are the detectors' own thresholds."""
-    with _figure(path, entries[0].population) as axes:
-        axes.axhline(EvaluationOptions().target_purity, color=_GREY, linestyle=":")
-        for colour, entry in _coloured(entries):
-            label = f"{entry.detector}, average precision {entry.curve.average_precision:.2f}"
-            axes.plot(entry.curve.recovery, entry.curve.purity, color=colour, linewidth=2, label=label)
-            run = entry.iterations[0]
-            axes.plot(run["recovery"], run["purity"], "o", color=colour, markersize=8, clip_on=False)
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    with png_figure(path, entries[0].population) as axes:
+        draw_purity(
+            axes,
+            [
+                (
+                    f"{entry.detector}, average precision {entry.curve.average_precision:.2f}",
+                    entry.curve,
+                    (entry.iterations[0]["recovery"], entry.iterations[0]["purity"]),
+                )
+                for entry in entries
+            ],
+            entries[0].options.target_purity,
+        )
         axes.set(xlabel="recovered share of the sources to be found", ylabel="purity of the new peaks")
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _recovered(entry: Entry, threshold: float) -> npt.NDArray[np.bool_]:
@@ -102,42 +72,23 @@ def _recovered(entry: Entry, threshold: float) -> npt.NDArray[np.bool_]:
 
 
 def _recovery(entries: Sequence[Entry], column: str, path: Path) -> None:
-    options = EvaluationOptions()
+    options = entries[0].options
     edges, xlabel = _PROPERTIES[column]
-    purity = options.target_purity
-    with _figure(path, entries[0].population) as axes:
-        for place, (colour, entry) in enumerate(_coloured(entries)):
-            threshold = entry.curve.at_purity(purity)[1]
-            target = entry.target
-            bins = binned_recovery(
-                np.asarray(entry.truth[column])[target],
-                _recovered(entry, threshold)[target],
-                getattr(options, edges),
-            )
-            n, k = (np.array([getattr(item, name) for item in bins]) for name in ("n", "n_recovered"))
-            full = np.flatnonzero(n)
-            label = entry.detector if np.isfinite(threshold) else f"{entry.detector} (never so pure)"
-            if len(full):
-                share, bars = shares(k[full], n[full])
-                x = full + 0.12 * (place - (len(entries) - 1) / 2)
-                axes.errorbar(x, share, yerr=bars, fmt="o", color=colour, capsize=3, label=label)
+    series = []
+    for entry in entries:
+        threshold = entry.curve.at_purity(options.target_purity)[1]
+        bins = binned_recovery(
+            np.asarray(entry.truth[column])[entry.target],
+            _recovered(entry, threshold)[entry.target],
+            getattr(options, edges),
+        )
+        n, k = (np.array([getattr(item, name) for item in bins]) for name in ("n", "n_recovered"))
+        label = entry.detector if np.isfinite(threshold) else f"{entry.detector} (never so pure)"
+        series.append((label, k, n))
+    with png_figure(path, entries[0].population) as axes:
         names = [f"{bin_label(item.low, item.high)}\n{item.n} sources" for item in bins]
-        axes.set_xticks(range(len(names)), names, fontsize=10)
-        axes.set(xlabel=xlabel, ylabel=f"recovered at {purity:.0%} purity", ylim=(-0.03, 1.03))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-
-
-def _reliability(entries: Sequence[Entry], path: Path) -> None:
-    with _figure(path, entries[0].population) as axes:
-        axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":")
-        for colour, entry in _coloured(entries):
-            score, right = _counted(entry)
-            mean, n, k = reliability(score, right)
-            share, bars = shares(k, n)
-            axes.errorbar(mean, share, yerr=bars, fmt="o-", color=colour, capsize=3, label=entry.detector)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), xlabel="mean score")
-        axes.set_ylabel("right share of the candidates")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        draw_binned(axes, series, names, xlabel)
+        axes.set_ylabel(f"recovered at {options.target_purity:.0%} purity")
 
 
 def _counted(entry: Entry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -161,9 +112,9 @@ def _median_errors(entry: Entry, when: str) -> list[float]:
 
 def _flux_error(entries: Sequence[Entry], path: Path) -> None:
     centres = np.sqrt(_FLUX_ERROR_SNR[:-1] * _FLUX_ERROR_SNR[1:])
-    with _figure(path, entries[0].population) as axes:
-        axes.plot(centres, _median_errors(entries[0], "before"), "o-", color=_GREY, label="before")
-        for colour, entry in _coloured(entries):
+    with png_figure(path, entries[0].population) as axes:
+        axes.plot(centres, _median_errors(entries[0], "before"), "o-", color=GREY, label="before")
+        for colour, entry in coloured(entries):
             label = f"after, {entry.detector}"
             axes.plot(centres, _median_errors(entry, "after"), "o-", color=colour, label=label)
         axes.set_xscale("log")
@@ -207,5 +158,7 @@ def write_figures(entries: Sequence[Entry], folder: Path) -> list[Path]:
         calibrated = [entry for entry in own if are_probabilities(_counted(entry)[0])]
         if calibrated:
             paths.append(folder / f"reliability_{name}.png")
-            _reliability(calibrated, paths[-1])
+            with png_figure(paths[-1], name) as axes:
+                draw_reliability(axes, [(entry.detector, *_counted(entry)) for entry in calibrated])
+                axes.set_ylabel("right share of the candidates")
     return paths

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import recfunctions
 
 from ..boxes import is_inside, nearest_pixel
 from ..detection import detect, detections_at
@@ -31,8 +32,11 @@ from ..detections import Detections
 from ..io.scene_file import read_scene_file
 from ..scene import Scene, SceneError
 from ..truth.blends import told_of
+from ..truth.measures import point_source_snr
 
-__all__ = ["KnownScene", "read_known_scene", "scene_paths"]
+__all__ = ["KnownScene", "Truth", "read_known_scene", "scene_paths", "with_snr"]
+
+Truth = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class KnownScene:
 
     scene: Scene
     detections: Detections
-    truth: npt.NDArray[np.void] | None = None
+    truth: Truth | None = None
 
 
 def scene_paths(given: Sequence[Path], names: Sequence[str] | None = None) -> list[Path]:
@@ -93,6 +97,17 @@ def scene_paths(given: Sequence[Path], names: Sequence[str] | None = None) -> li
     return paths
 
 
+def with_snr(truth: Truth, scene: Scene) -> Truth:
+    """A truth table with signal-to-noise ratios: its own, or else those of
+    point sources of its fluxes.
+    """
+    if "snr" in (truth.dtype.names or ()):
+        return truth
+    fluxes = np.stack([truth[f"flux_{band}"] for band in scene.bands], axis=1).astype(np.float64)
+    snr = point_source_snr(fluxes, scene)
+    return recfunctions.append_fields(truth, "snr", snr, usemask=False)
+
+
 def read_known_scene(path: Path, pixel_scale_arcsec: float | None = None) -> KnownScene:
     """Read a scene file with what it says of its sources.
 
@@ -119,11 +134,12 @@ def read_known_scene(path: Path, pixel_scale_arcsec: float | None = None) -> Kno
     """
     content = read_scene_file(path, pixel_scale_arcsec=pixel_scale_arcsec)
     scene, peaks = content.scene, content.peaks
+    truth = None if content.truth is None else with_snr(content.truth, scene)
     if peaks is None:
-        return KnownScene(scene, detect(scene), content.truth)
+        return KnownScene(scene, detect(scene), truth)
     if not np.isfinite(peaks).all():
         raise SceneError(f"{path}: peaks are not all finite")
     peaks = peaks[is_inside(nearest_pixel(peaks, scene.origin), scene.shape)]
     if content.footprints is None:
-        return KnownScene(scene, detections_at(scene, peaks), content.truth)
-    return KnownScene(*told_of(scene, peaks, content.footprints, surroundings=False), content.truth)
+        return KnownScene(scene, detections_at(scene, peaks), truth)
+    return KnownScene(*told_of(scene, peaks, content.footprints, surroundings=False), truth)

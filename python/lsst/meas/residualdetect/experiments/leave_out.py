@@ -23,37 +23,30 @@ finds beside the known ones, when told of all, is an error or a discovery.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from astropy.table import Table, vstack
 from scipy.spatial import KDTree
 
-from ..deblend import check_engine, deblend_scenes
+from ..deblend import deblend_scenes
 from ..detections import Detections
 from ..detectors import Detector
 from ..find_missing import FindMissingOptions, Missing, find_missing
 from ..plots.close_ups import CloseUp, take_close_up
 from ..plots.pictures import white_balance
 from ..scene_model import SceneModel
-from ..threads import worker_processes
 from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass
 from ..truth.measures import FWHM_PER_SIGMA, psf_sigma_pix, source_snr
 from ..truth.taxonomy import TruthLabels, classify_new_peaks, positions_of
-from .known_scenes import KnownScene, read_known_scene
-from .peers import load_peers
+from .known_scenes import KnownScene
 
-__all__ = ["LeftOut", "leave_out", "leave_out_files", "rounds"]
+__all__ = ["LeftOut", "leave_out", "rounds"]
 
 # In a parent of no more peaks than this one is withheld at a time.
 N_ROUNDS = 5
-
-# Scenes deblended together: small ones go faster so.
-_FILES_AT_ONCE = 8
 
 # Of each scene so many of the surest new peaks are worth a look.
 _CLOSE_UPS = 12
@@ -281,86 +274,3 @@ def _pictures(known: KnownScene, missing: Missing, candidates: Table) -> list[tu
         )
         for row in sure[:_CLOSE_UPS]
     ]
-
-
-_worker_detectors: dict[str, Detector] = {}
-
-
-def _start_worker(detectors: Sequence[str], model: str) -> None:
-    _worker_detectors.update(load_peers(detectors, model))
-
-
-def _run_files(
-    paths: Sequence[Path], pixel_scale_arcsec: float | None, seed: tuple[int, int], engine: str
-) -> list[LeftOut]:
-    rng = np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=(seed[1],)))
-    scenes = [read_known_scene(path, pixel_scale_arcsec) for path in paths]
-    return leave_out(scenes, _worker_detectors, rng, engine=engine)
-
-
-def leave_out_files(
-    paths: Sequence[Path],
-    detectors: Sequence[str],
-    *,
-    model: str = "",
-    pixel_scale_arcsec: float | None = None,
-    engine: str = "factorized",
-    seed: int = 0,
-    jobs: int,
-    progress: Callable[[int], None] = lambda count: None,
-) -> list[LeftOut]:
-    """Withhold every known peak of scene files once; see `leave_out`.
-
-    Parameters
-    ----------
-    paths : `~collections.abc.Sequence` [`pathlib.Path`]
-        Scene files.
-    detectors : `~collections.abc.Sequence` [`str`]
-        Names of detectors.
-    model : `str`, optional
-        Model package of those that need one.
-    pixel_scale_arcsec : `float`, optional
-        Side of a pixel, if the files do not say it right.
-    engine : `str`, optional
-        Deblender.
-    seed : `int`, optional
-        Random seed: decides which peaks are withheld together.
-    jobs : `int`
-        Number of processes.
-    progress : `~collections.abc.Callable`, optional
-        Called with the number of scenes just finished.
-
-    Returns
-    -------
-    left_out : `list` [`LeftOut`]
-        One for each detector, over all scenes.
-
-    Raises
-    ------
-    SceneError
-        Raised with the file's name if one cannot be read.
-    """
-    check_engine(engine)
-    load_peers(detectors, model)
-    parts = [paths[first : first + _FILES_AT_ONCE] for first in range(0, len(paths), _FILES_AT_ONCE)]
-    done: dict[int, list[LeftOut]] = {}
-    with worker_processes(min(jobs, len(parts)), _start_worker, (detectors, model)) as executor:
-        futures = {
-            executor.submit(_run_files, part, pixel_scale_arcsec, (seed, number), engine): number
-            for number, part in enumerate(parts)
-        }
-        for future in as_completed(futures):
-            done[futures[future]] = future.result()
-            progress(len(parts[futures[future]]))
-    return [_pooled([done[number][place] for number in range(len(parts))]) for place in range(len(detectors))]
-
-
-def _pooled(parts: Sequence[LeftOut]) -> LeftOut:
-    return LeftOut(
-        parts[0].detector,
-        parts[0].threshold,
-        vstack([part.withheld for part in parts]),
-        vstack([part.extra for part in parts]),
-        {name: n for part in parts for name, n in part.n_known.items()},
-        tuple(close_up for part in parts for close_up in part.close_ups),
-    )

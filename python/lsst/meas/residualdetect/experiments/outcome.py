@@ -17,14 +17,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
 from ..io.whole_file import whole_file
-from ..truth.evaluation import Evaluation
+from ..truth.evaluation import Evaluation, EvaluationOptions
 
 __all__ = ["Outcome", "read_outcome", "write_outcome"]
 
@@ -66,6 +68,7 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
         arrays[f"n_peaks_{number}"] = np.array(evaluation.n_peaks)
     last = outcome.iterations[-1]
     arrays["name"], arrays["bands"] = np.array(last.name), np.array(last.bands)
+    arrays["options"] = np.array(json.dumps(asdict(last.options)))
     with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
@@ -81,15 +84,20 @@ def read_outcome(path: Path) -> Outcome:
     Returns
     -------
     outcome : `Outcome`
-        What was written, with the default `EvaluationOptions`.
+        What was written.
     """
     with np.load(path, allow_pickle=False) as stored:
+        limits: dict[str, Any] = json.loads(str(stored["options"]))
+        for key, value in limits.items():
+            limits[key] = tuple(value) if isinstance(value, list) else value
+        options = EvaluationOptions(**limits)
         n_iterations = sum(name.startswith("truth_") for name in stored.files)
         evaluations = tuple(
             Evaluation(
                 name=str(stored["name"]),
                 bands=tuple(stored["bands"].tolist()),
                 n_peaks=int(stored[f"n_peaks_{number}"]),
+                options=options,
                 **{name: Table(stored[f"{name}_{number}"]) for name in _TABLES},
             )
             for number in range(n_iterations)

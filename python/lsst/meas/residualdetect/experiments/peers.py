@@ -20,16 +20,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..detectors import NETWORK_DETECTORS, Detector, detector_names, load_detector
+from ..detectors import NETWORK_DETECTORS, Detector, DetectorError, detector_names, load_detector
 
-__all__ = ["ORACLE", "load_peers", "peer_names"]
+__all__ = ["ORACLE", "SEP", "load_peers", "peer_names"]
 
-ORACLE = "oracle"
+ORACLE, SEP = "oracle", "sep"
+
+
+def _sep() -> Detector:
+    try:
+        from .sep_peer import SepDeblending
+    except ImportError as error:
+        raise DetectorError(f"{error}; install sep to measure its deblending") from error
+    return SepDeblending()
 
 
 def peer_names() -> tuple[str, ...]:
     """Names that `load_peers` knows."""
-    return detector_names()
+    return (*detector_names(), SEP, ORACLE)
 
 
 def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
@@ -54,7 +62,7 @@ def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
         Raised if there is none of a name, or it needs what is not installed.
     """
     return {
-        name: load_detector(name, model if name in NETWORK_DETECTORS else "")
+        name: _sep() if name == SEP else load_detector(name, model if name in NETWORK_DETECTORS else "")
         for name in names
         if name != ORACLE
     }

@@ -18,31 +18,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from ..simulation import SimulationOptions
+if TYPE_CHECKING:
+    from ..simulation import SimulationOptions
 
 __all__ = ["POPULATIONS", "population"]
 
-_DENSE = SimulationOptions(density=2.5)
+_DENSE = {"density": 2.5}
 
-POPULATIONS: Mapping[str, SimulationOptions] = MappingProxyType(
+# Not as SimulationOptions, whose import takes seconds: help must not wait.
+POPULATIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "default": SimulationOptions(),
-        "sparse": SimulationOptions(density=0.5),
+        "default": {},
+        "sparse": {"density": 0.5},
         "dense": _DENSE,
         # The same sky as dense, seen in fewer bands.
-        "grizy": replace(_DENSE, bands=("g", "r", "i", "z", "y")),
-        "gri": replace(_DENSE, bands=("g", "r", "i")),
-        "shallow": SimulationOptions(exposure_factor=0.1),
-        "stars": SimulationOptions(star_density=15.0),
-        "hsc": SimulationOptions(survey="HSC", bands=("g", "r", "i", "z", "y"), density=2.5),
+        "grizy": {**_DENSE, "bands": ("g", "r", "i", "z", "y")},
+        "gri": {**_DENSE, "bands": ("g", "r", "i")},
+        "shallow": {"exposure_factor": 0.1},
+        "stars": {"star_density": 15.0},
+        "hsc": {**_DENSE, "survey": "HSC", "bands": ("g", "r", "i", "z", "y")},
         # What simulated coadds otherwise lack.
-        "correlated": replace(_DENSE, noise_correlation=0.2, knot_fraction=0.3),
+        "correlated": {**_DENSE, "noise_correlation": 0.2, "knot_fraction": 0.3},
     }
 )
-"""Options of each population but for the size of the scenes.
+"""Options of each population that are not the defaults, but for the size of
+the scenes.
 
 ``dense`` is the one that figures of merit are quoted for: more than a third of
 its sources of signal-to-noise 8 and more have no peak of their own.
@@ -71,4 +74,6 @@ def population(name: str, size: int) -> SimulationOptions:
     """
     if name not in POPULATIONS:
         raise ValueError(f"unknown population {name!r}; known: {', '.join(POPULATIONS)}")
-    return replace(POPULATIONS[name], shape=(size, size))
+    from ..simulation import SimulationOptions
+
+    return SimulationOptions(shape=(size, size), **POPULATIONS[name])

@@ -23,11 +23,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from astropy.table import Table
-from matplotlib.ticker import LogLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from ..truth.evaluation import PeakClass
-from ..truth.metrics import RankingCurve, bin_label, shares
+from ..truth.metrics import RankingCurve, bin_label
+from .shares import draw_binned, draw_purity, draw_reliability
 from .svg import STYLE, TEXT, new_figure, to_svg
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "flux_error_figure",
     "purity_figure",
     "recovery_figure",
+    "reliability_figure",
+    "score_figure",
 ]
 
 # Told apart by the colour-blind, and readable on white and on black.
@@ -66,24 +70,11 @@ def recovery_figure(bins: Sequence[Mapping[str, Any]], xlabel: str, name: str) -
     svg : `str`
         With Wilson 68 % intervals and the number of sources under each bin.
     """
+    k, n = (np.array([item[key] for item in bins]) for key in ("n_recovered", "n"))
+    names = [f"{bin_label(item['low'], item['high'])}\n{item['n_recovered']}/{item['n']}" for item in bins]
     with mpl.rc_context(STYLE):
         figure, axes = new_figure()
-        place = np.arange(len(bins))
-        n = np.array([item["n"] for item in bins])
-        k = np.array([item["n_recovered"] for item in bins])
-        full = n > 0
-        if full.any():
-            mean, bars = shares(k[full], n[full])
-            axes.errorbar(place[full], mean, yerr=bars, fmt="o", color=MAIN, markersize=7, capsize=3)
-        axes.set_xticks(
-            place,
-            [f"{bin_label(item['low'], item['high'])}\n{item['n_recovered']}/{item['n']}" for item in bins],
-            fontsize=9.5,
-        )
-        axes.set_xlim(-0.6, len(bins) - 0.4)
-        axes.set_ylim(-0.03, 1.03)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlabel(xlabel)
+        draw_binned(axes, [("", k, n)], names, xlabel)
         axes.set_ylabel("recovered")
         return to_svg(figure, name)
 
@@ -107,19 +98,8 @@ def purity_figure(curve: RankingCurve, target_purity: float, operating: tuple[fl
     """
     with mpl.rc_context(STYLE):
         figure, axes = new_figure()
-        axes.axhline(target_purity, color=TEXT, linestyle=":", linewidth=1)
-        # A recovered source counts with the purity at its own rank, as in the
-        # average precision.
-        recovery = np.append(0.0, curve.recovery)
-        purity = np.append(curve.purity[:1] if len(curve.purity) else 0.0, curve.purity)
-        axes.step(recovery, purity, where="pre", color=MAIN, linewidth=2)
+        draw_purity(axes, [("", curve, operating)], target_purity)
         axes.plot(*operating, "o", color=SECOND, markersize=8, label="this run")
-        axes.set_xlim(0, 1.02)
-        axes.set_ylim(0, 1.03)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlabel("recovery")
-        axes.set_ylabel("purity")
         axes.set_title(f"average precision {curve.average_precision:.2f}", loc="left")
         axes.legend(loc="lower left")
         return to_svg(figure, "purity")
@@ -198,3 +178,69 @@ def flux_error_figure(errors: Mapping[str, Mapping[str, float]]) -> str:
         axes.set_ylabel("median |model - true| / true")
         axes.legend(fontsize=9.5)
         return to_svg(figure, "flux")
+
+
+def score_figure(scores: npt.NDArray[np.float64], names: npt.NDArray[np.str_]) -> str:
+    """Histogram of the new peaks' scores by class.
+
+    Parameters
+    ----------
+    scores : `numpy.ndarray`, (n,)
+        Scores; those not finite are left out.
+    names : `numpy.ndarray`, (n,), str
+        `PeakClass` values.
+
+    Returns
+    -------
+    svg : `str`
+        The figure.
+    """
+    finite = np.isfinite(scores)
+    kinds = [kind for kind in PeakClass if (names[finite] == kind).any()]
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure()
+        if kinds:
+            low, high = scores[finite].min(), scores[finite].max()
+            # Scores that are signal-to-noise ratios span decades.
+            wide = low > 0 and high > 10 * low
+            if wide:
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter("")
+            axes.hist(
+                [scores[finite & (names == kind)] for kind in kinds],
+                bins=list(
+                    np.geomspace(low, high, 26) if wide else np.histogram_bin_edges(scores[finite], 25)
+                ),
+                stacked=True,
+                color=[PEAK_COLOURS[kind] for kind in kinds],
+                label=[f"{kind.replace('_', ' ')} ({(names == kind).sum()})" for kind in kinds],
+            )
+            if kinds != [PeakClass.UNLABELLED]:
+                axes.legend()
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("score")
+        axes.set_ylabel("new peaks")
+        return to_svg(figure, "scores")
+
+
+def reliability_figure(scores: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> str:
+    """Share of right peaks against their score.
+
+    Parameters
+    ----------
+    scores : `numpy.ndarray`, (n,)
+        Scores that are meant to be probabilities, from 0 to 1.
+    right : `numpy.ndarray`, (n,), bool
+        Which peaks are right.
+
+    Returns
+    -------
+    svg : `str`
+        See `draw_reliability`.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure()
+        draw_reliability(axes, [("", scores, right)])
+        return to_svg(figure, "reliability")

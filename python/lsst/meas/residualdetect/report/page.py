@@ -37,8 +37,9 @@ from ..plots.run_figures import (
     flux_error_figure,
     purity_figure,
     recovery_figure,
+    reliability_figure,
+    score_figure,
 )
-from ..plots.score_figures import reliability_figure, score_figure
 from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
 from ..truth.metrics import are_probabilities, ratio
 from ..truth.pooling import WRONG, pooled_column, pooled_curve

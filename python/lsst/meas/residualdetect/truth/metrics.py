@@ -93,7 +93,9 @@ class RankingCurve:
         return float(self.recovery[allowed[-1]]), float(self.threshold[allowed[-1]])
 
 
-def ranking_curve(score: Floats, right: Booleans, target: Booleans, n_targets: int) -> RankingCurve:
+def ranking_curve(
+    score: Floats, right: Booleans, target: Booleans, n_targets: float, weight: Floats | None = None
+) -> RankingCurve:
     """Rank peaks by their score.
 
     Parameters
@@ -105,8 +107,10 @@ def ranking_curve(score: Floats, right: Booleans, target: Booleans, n_targets: i
         Peaks on a true source.
     target : `numpy.ndarray`, (n,), bool
         Those of them whose source is one that was to be recovered.
-    n_targets : `int`
+    n_targets : `float`
         Number of sources that were to be recovered.
+    weight : `numpy.ndarray`, (n,), optional
+        How often each peak counts, together with its source; once if absent.
 
     Returns
     -------
@@ -117,8 +121,11 @@ def ranking_curve(score: Floats, right: Booleans, target: Booleans, n_targets: i
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
-    purity = np.cumsum(right[order])[last] / (last + 1)
-    found = np.cumsum(target[order])[last]
+    times = np.ones(len(order)) if weight is None else weight[order]
+    counted = np.cumsum(times)[last]
+    last, counted = last[counted > 0], counted[counted > 0]
+    purity = np.cumsum(right[order] * times)[last] / counted
+    found = np.cumsum(target[order] * times)[last]
     recovery = found / n_targets if n_targets else np.full(len(last), np.nan)
     return RankingCurve(ranked[last], purity, recovery)
 

@@ -63,7 +63,9 @@ def target_rows(evaluations: Sequence[Evaluation]) -> npt.NDArray[np.bool_]:
     return np.isin(pooled_column(evaluations, "truth", "class"), TARGETS)
 
 
-def classified_curve(peaks: Table, n_targets: int) -> RankingCurve:
+def classified_curve(
+    peaks: Table, n_targets: float, weight: npt.NDArray[np.float64] | None = None
+) -> RankingCurve:
     """Purity and recovery of classified peaks, ranked by score; those on
     sources too faint to count are left out.
 
@@ -71,8 +73,10 @@ def classified_curve(peaks: Table, n_targets: int) -> RankingCurve:
     ----------
     peaks : `astropy.table.Table`
         Columns ``score``, ``class`` and ``target``; see `Evaluation`.
-    n_targets : `int`
+    n_targets : `float`
         Number of sources that were to be found.
+    weight : `numpy.ndarray`, (n,), optional
+        How often each peak counts; once if absent.
 
     Returns
     -------
@@ -86,6 +90,7 @@ def classified_curve(peaks: Table, n_targets: int) -> RankingCurve:
         name[counted] == PeakClass.RIGHT,
         np.asarray(peaks["target"])[counted].astype(bool),
         n_targets,
+        None if weight is None else weight[counted],
     )
 
 

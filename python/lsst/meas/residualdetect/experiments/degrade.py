@@ -1,0 +1,146 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Truth from a better image: what is seen in it, and no longer in a worse one
+that is made of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from ..deblend import deblend
+from ..detection import detect, detections_at
+from ..scene import Scene
+from ..truth.evaluation import EvaluationOptions
+from ..truth.measures import FWHM_PER_SIGMA, source_snr
+from ..truth.taxonomy import positions_of
+from ..truth.worse import make_worse
+from .known_scenes import KnownScene, Truth
+
+__all__ = ["Degradation", "degraded"]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How much worse a scene is to be seen.
+
+    Parameters
+    ----------
+    seeing : `float`
+        Full width at half maximum, in arcsec, of the PSF that all bands are
+        convolved to; a band that is wider stays as it is. 0 leaves all.
+    depth : `float`
+        Share of the exposure time that is left: noise is added until the
+        variance is the present one over this.
+
+    Raises
+    ------
+    ValueError
+        Raised if the scene would be as it is, or better.
+    """
+
+    seeing: float = 0.0
+    depth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.seeing) and self.seeing >= 0) or not 0 < self.depth <= 1:
+            raise ValueError(
+                f"seeing is {self.seeing}, depth {self.depth}; expected arcsec of 0 or more, and a share"
+                " of the exposure above 0, up to 1"
+            )
+        if self.seeing == 0 and self.depth == 1:
+            raise ValueError("neither a worse seeing nor a lesser depth is given")
+
+    @classmethod
+    def parse(cls, text: str) -> Degradation:
+        """Read ``seeing=0.9,depth=0.5``, or one of the two.
+
+        Raises
+        ------
+        ValueError
+            Raised if it says anything else.
+        """
+        parts = dict(part.partition("=")[::2] for part in text.split(","))
+        if not parts.keys() <= {"seeing", "depth"}:
+            raise ValueError(f"{text!r} is not of the form seeing=0.9,depth=0.5")
+        try:
+            values = {name: float(value) for name, value in parts.items()}
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not of the form seeing=0.9,depth=0.5") from error
+        return cls(**values)
+
+    def of(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        """The scene seen so; see `make_worse`."""
+        wanted = self.seeing / scene.pixel_scale_arcsec / FWHM_PER_SIGMA
+        blur = np.sqrt(np.maximum(wanted**2 - scene.psf_sigmas_pix**2, 0))
+        return make_worse(scene, blur.tolist(), 1 / self.depth, rng)
+
+
+def degraded(
+    known: KnownScene,
+    degradation: Degradation,
+    rng: np.random.Generator,
+    *,
+    engine: str = "factorized",
+    limits: EvaluationOptions = EvaluationOptions(),
+) -> KnownScene:
+    """A scene seen worse, with what the better image shows for its truth.
+
+    Parameters
+    ----------
+    known : `KnownScene`
+        The better image. Its known peaks, and those that ordinary detection
+        finds beyond the match radius of all of them, are the true sources.
+    degradation : `Degradation`
+        How much worse.
+    rng : `numpy.random.Generator`
+        Source of the noise.
+    engine : `str`, optional
+        Deblender that measures the true sources' fluxes, in the better
+        image.
+    limits : `EvaluationOptions`, optional
+        Gives the match radius.
+
+    Returns
+    -------
+    degraded : `KnownScene`
+        The worse scene, what ordinary detection finds there, and the truth.
+        A true source's ``snr`` is that of its light in the worse scene; 0 if
+        the deblender could not measure it.
+    """
+    scene = known.scene
+    places = positions_of(known.detections.peaks)
+    seen = positions_of(detect(scene).peaks)
+    if len(places) and len(seen):
+        seen = seen[KDTree(places).query(seen)[0] > limits.match_radius_pix]
+    labels = known.detections.labels(scene.shape, scene.origin)
+    everything = detections_at(scene, np.concatenate([places, seen]), labels)
+    model = deblend(scene, everything.parents, engine=engine)
+    worse = degradation.of(scene, rng)
+    peaks = everything.peaks
+    ids = np.array([peak.id for peak in peaks], np.int64)
+    columns = {"id": ids, "y": positions_of(peaks)[:, 0], "x": positions_of(peaks)[:, 1]}
+    fluxes = np.nan_to_num(model.peak_fluxes(ids))  # no model, no flux, and no S/N below
+    columns |= {f"flux_{band}": fluxes[:, place] for place, band in enumerate(scene.bands)}
+    columns["snr"] = np.nan_to_num(source_snr(model, worse, ids))
+    truth: Truth = np.zeros(len(ids), [(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        truth[name] = values
+    return KnownScene(worse, detect(worse), truth)

@@ -1,0 +1,120 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Known peaks of scene files withheld, by several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
+from pathlib import Path
+
+import numpy as np
+from astropy.table import vstack
+
+from ..deblend import check_engine
+from ..detectors import Detector
+from ..threads import worker_processes
+from .known_scenes import read_known_scene
+from .leave_out import LeftOut, leave_out
+from .peers import load_peers
+
+__all__ = ["leave_out_files"]
+
+# Scenes deblended together: small ones go faster so.
+_FILES_AT_ONCE = 8
+
+_worker_detectors: dict[str, Detector] = {}
+
+
+def _start_worker(detectors: Sequence[str], model: str) -> None:
+    _worker_detectors.update(load_peers(detectors, model))
+
+
+def _run_files(
+    paths: Sequence[Path], pixel_scale_arcsec: float | None, seed: tuple[int, int], engine: str
+) -> list[LeftOut]:
+    rng = np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=(seed[1],)))
+    scenes = [read_known_scene(path, pixel_scale_arcsec) for path in paths]
+    return leave_out(scenes, _worker_detectors, rng, engine=engine)
+
+
+def leave_out_files(
+    paths: Sequence[Path],
+    detectors: Sequence[str],
+    *,
+    model: str = "",
+    pixel_scale_arcsec: float | None = None,
+    engine: str = "factorized",
+    seed: int = 0,
+    jobs: int,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[LeftOut]:
+    """Withhold every known peak of scene files once; see `leave_out`.
+
+    Parameters
+    ----------
+    paths : `~collections.abc.Sequence` [`pathlib.Path`]
+        Scene files.
+    detectors : `~collections.abc.Sequence` [`str`]
+        Names of detectors.
+    model : `str`, optional
+        Model package of those that need one.
+    pixel_scale_arcsec : `float`, optional
+        Side of a pixel, if the files do not say it right.
+    engine : `str`, optional
+        Deblender.
+    seed : `int`, optional
+        Random seed: decides which peaks are withheld together.
+    jobs : `int`
+        Number of processes.
+    progress : `~collections.abc.Callable`, optional
+        Called with the number of scenes just finished.
+
+    Returns
+    -------
+    left_out : `list` [`LeftOut`]
+        One for each detector, over all scenes.
+
+    Raises
+    ------
+    SceneError
+        Raised with the file's name if one cannot be read.
+    """
+    check_engine(engine)
+    load_peers(detectors, model)
+    parts = [paths[first : first + _FILES_AT_ONCE] for first in range(0, len(paths), _FILES_AT_ONCE)]
+    done: dict[int, list[LeftOut]] = {}
+    with worker_processes(min(jobs, len(parts)), _start_worker, (detectors, model)) as executor:
+        futures = {
+            executor.submit(_run_files, part, pixel_scale_arcsec, (seed, number), engine): number
+            for number, part in enumerate(parts)
+        }
+        for future in as_completed(futures):
+            done[futures[future]] = future.result()
+            progress(len(parts[futures[future]]))
+    return [_pooled([done[number][place] for number in range(len(parts))]) for place in range(len(detectors))]
+
+
+def _pooled(parts: Sequence[LeftOut]) -> LeftOut:
+    return LeftOut(
+        parts[0].detector,
+        parts[0].threshold,
+        vstack([part.withheld for part in parts]),
+        vstack([part.extra for part in parts]),
+        {name: n for part in parts for name, n in part.n_known.items()},
+        tuple(close_up for part in parts for close_up in part.close_ups),
+    )

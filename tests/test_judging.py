@@ -1,0 +1,229 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+
+from conftest import BLEND_SOURCES, HIDDEN, make_blend, make_scene
+from lsst.meas.residualdetect.cli import main
+from lsst.meas.residualdetect.detection import detect
+from lsst.meas.residualdetect.experiments.degrade import Degradation, degraded
+from lsst.meas.residualdetect.experiments.experiment import run_scene
+from lsst.meas.residualdetect.experiments.known_scenes import KnownScene, read_known_scene
+from lsst.meas.residualdetect.experiments.skies import FileSky
+from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
+from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA
+from lsst.meas.residualdetect.truth.metrics import ranking_curve
+from lsst.meas.residualdetect.truth.pooling import classified_curve
+from lsst.meas.residualdetect.truth.worse import make_worse
+
+# Seen apart in good seeing, as one in bad.
+PAIR = [(30.0, 26.0, 3000.0), (30.0, 32.5, 2000.0), (12.0, 50.0, 2500.0)]
+WORSE = Degradation(seeing=1.5, depth=0.5)
+
+
+def test_what_the_better_image_shows_is_the_truth_of_the_worse():
+    scene = make_scene(PAIR, rng=np.random.default_rng(1))
+    before = detect(scene)
+    assert len(before.peaks) == 3
+    known = degraded(KnownScene(scene, before), WORSE, np.random.default_rng(2))
+    assert len(known.detections.peaks) == 2
+    np.testing.assert_allclose(sorted(known.truth["x"]), sorted(source[1] for source in PAIR), atol=1)
+    for row in known.truth:
+        flux = min(PAIR, key=lambda source: np.hypot(source[0] - row["y"], source[1] - row["x"]))[2]
+        assert row["flux_i"] == pytest.approx(flux, rel=0.1)
+        # As the noise and the PSFs of the worse image have it.
+        power = np.square(known.scene.psfs, dtype=float).sum() / (1.0 / WORSE.depth)
+        assert row["snr"] == pytest.approx(flux * np.sqrt(power), rel=0.15)
+
+
+def test_the_worse_image_has_the_seeing_and_the_depth_asked_for():
+    scene = make_scene(PAIR, rng=np.random.default_rng(1))
+    worse = WORSE.of(scene, np.random.default_rng(2))
+    fwhm_arcsec = worse.psf_sigmas_pix * FWHM_PER_SIGMA * scene.pixel_scale_arcsec
+    np.testing.assert_allclose(fwhm_arcsec, 1.5, rtol=0.03)
+    np.testing.assert_allclose(worse.variance, 2 * scene.variance)
+    # A band that is wider already stays as it is.
+    sharp = Degradation(seeing=0.8).of(scene, np.random.default_rng(2))
+    np.testing.assert_array_equal(sharp.psfs[0], scene.psfs[0])
+    assert sharp.psf_sigmas_pix[2] > scene.psf_sigmas_pix[2]
+
+
+def test_flux_is_kept_and_pixels_without_data_spill_nothing():
+    scene = make_scene([(30.0, 30.0, 5000.0)])
+    images = scene.images.copy()
+    images[:, 40:44, 40:44] = np.nan
+    holed = SceneFile(type(scene)(images, scene.variance, scene.psfs, scene.bands)).scene
+    worse = make_worse(holed, [1.5, 1.5, 1.5], 1.0 + 1e-9, np.random.default_rng(1))
+    assert worse.bad()[:, 41, 41].all()
+    noiseless = make_worse(scene, 1.5, 1.0, np.random.default_rng(1)).images
+    beyond = np.abs(worse.images[:, 46:50, 40:44] - noiseless[:, 46:50, 40:44])
+    assert beyond.max() < 5  # noise of 1
+    assert noiseless[0].sum() == pytest.approx(5000, abs=5 * 62)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeing", "of the form"),
+        ("seeing=bad", "of the form"),
+        ("colour=3", "of the form"),
+        ("depth=2", "share"),
+        ("depth=0", "share"),
+        ("seeing=nan", "share"),
+        ("depth=1", "neither"),
+    ],
+)
+def test_a_degradation_that_makes_no_sense_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        Degradation.parse(text)
+
+
+def test_a_degradation_is_read():
+    assert Degradation.parse("seeing=0.9,depth=0.5") == Degradation(0.9, 0.5)
+    assert Degradation.parse("depth=0.5") == Degradation(0.0, 0.5)
+
+
+def test_files_with_truth_are_judged_by_it(tmp_path):
+    for seed in (5, 6):
+        write_scene_file(tmp_path / f"blend{seed}.npz", make_blend(seed))
+    out = tmp_path / "out"
+    arguments = ["evaluate", "--scenes", tmp_path / "blend5.npz", "--scenes", tmp_path / "blend6.npz"]
+    arguments += ["--detector", "oracle", "--out", out, "--jobs", 1, "--limit", "min_snr=5"]
+    result = CliRunner().invoke(main, [str(item) for item in arguments])
+    assert result.exit_code == 0, result.output
+    (entry,) = json.loads((out / "results.json").read_text())["entries"]
+    run = entry["iterations"][0]
+    assert run["n_truth"] == 2 * len(BLEND_SOURCES) and run["n_unrecognized"] == run["n_recovered"] == 2
+    assert run["options"]["min_snr"] == 5.0
+    assert entry["average_precision"] == 1 and entry["average_precision_interval"] == [1, 1]
+    assert "signal-to-noise ratio 5 and more over all bands" in (out / "results.md").read_text()
+
+
+def test_files_are_judged_by_what_the_better_image_shows(tmp_path):
+    scene = make_scene(PAIR, rng=np.random.default_rng(1))
+    write_scene_file(tmp_path / "pair.npz", SceneFile(scene))
+    out = tmp_path / "out"
+    arguments = ["evaluate", "--scenes", tmp_path / "pair.npz", "--degrade", "seeing=1.5,depth=0.5"]
+    arguments += ["--detector", "oracle", "--out", out, "--jobs", 1]
+    result = CliRunner().invoke(main, [str(item) for item in arguments])
+    assert result.exit_code == 0, result.output
+    (entry,) = json.loads((out / "results.json").read_text())["entries"]
+    assert entry["iterations"][0]["n_unrecognized"] == entry["iterations"][0]["n_recovered"] == 1
+    again = CliRunner().invoke(
+        main, [str(item) for item in arguments[:-4]] + ["--out", str(out), "--seed", "1"]
+    )
+    assert again.exit_code == 1 and "seed 9000 (now 1)" in again.output
+
+
+def test_files_without_truth_say_what_to_do(tmp_path):
+    write_scene_file(tmp_path / "bare.npz", make_blend(5, with_truth=False))
+    sky = FileSky("it", (tmp_path / "bare.npz",))
+    with pytest.raises(ValueError, match=r"bare\.npz has no truth table"):
+        sky.scene(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--leave-out",), "need --scenes"),
+        (("--degrade", "depth=0.5"), "need --scenes"),
+        (("--scenes", ".", "--leave-out", "--degrade", "depth=0.5"), "does not go with"),
+        (("--limit", "min_snr=many"), "expected numbers"),
+        (("--limit", "colour=3"), "known: match_radius_pix"),
+        (("--limit", "core_fraction=3"), "core_fraction is 3"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_scene_file(tmp_path / "blend.npz", make_blend(5))
+    result = CliRunner().invoke(main, ["evaluate", "--out", str(tmp_path / "out"), *arguments])
+    assert result.exit_code == 2 and message in result.output
+
+
+def test_a_truth_table_without_signal_to_noise_gets_that_of_point_sources(tmp_path):
+    write_scene_file(tmp_path / "blend.npz", make_blend(5))
+    known = read_known_scene(tmp_path / "blend.npz")
+    assert "snr" not in make_blend(5).truth.dtype.names
+    power = np.square(known.scene.psfs, dtype=float).sum(axis=(1, 2))
+    expected = [np.sqrt((np.square(source[2]) * power).sum()) for source in BLEND_SOURCES]
+    np.testing.assert_allclose(known.truth["snr"], expected, rtol=1e-5)
+
+
+def test_weights_count_as_repetitions():
+    rng = np.random.default_rng(1)
+    score, right = rng.random(40).round(1), rng.random(40) < 0.6
+    weight = rng.integers(0, 3, 40)
+    again = np.repeat(np.arange(40), weight)
+    weighted = ranking_curve(score, right, right, 60, weight.astype(float))
+    repeated = ranking_curve(score[again], right[again], right[again], 60)
+    for name in ("threshold", "purity", "recovery"):
+        np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name))
+
+
+def test_those_that_do_not_count_have_no_weight():
+    peaks = Table({"score": [0.9, 0.8, 0.7], "class": ["right", "right_faint", "spurious"]})
+    peaks["target"] = [True, False, False]
+    curve = classified_curve(peaks, 2.0, np.array([2.0, 5.0, 1.0]))
+    np.testing.assert_allclose(curve.purity, [1, 2 / 3])
+
+
+def test_noise_alone_has_a_chi_image_of_unit_width():
+    pytest.importorskip("sep", reason="needs sep")
+    from lsst.meas.residualdetect.experiments.sep_peer import chi_image
+
+    scene = make_scene([], shape=(200, 200), rng=np.random.default_rng(1))
+    images = scene.images.copy()
+    images[2, :100] = np.nan  # fewer bands, the same noise
+    images[:, :10, :10] = np.nan
+    chi = chi_image(type(scene)(images, scene.variance, scene.psfs, scene.bands))
+    for half in (chi[:100], chi[100:]):
+        assert half.mean() == pytest.approx(0, abs=0.03) and half.std() == pytest.approx(1, abs=0.03)
+    assert not chi[:10, :10].any()
+
+
+def test_sextractor_splits_what_is_apart_and_not_what_is_blended():
+    pytest.importorskip("sep", reason="needs sep")
+    from lsst.meas.residualdetect.experiments.sep_peer import SepDeblending
+
+    scene = make_scene(PAIR, rng=np.random.default_rng(1), origin=(100, 200))
+    shifted = make_scene(
+        [(y + 100, x + 200, flux) for y, x, flux in PAIR], rng=np.random.default_rng(1), origin=(100, 200)
+    )
+    assert scene.origin == shifted.origin
+    found = SepDeblending().detect(shifted, np.zeros_like(shifted.images), ())
+    for y, x, _ in PAIR:
+        near = [c for c in found if np.hypot(c.y - y - 100, c.x - x - 200) < 1]
+        assert len(near) == 1 and near[0].score > 20
+        assert near[0].footprint.contains(near[0].y, near[0].x)
+    blend = make_blend(5)
+    outcome = run_scene(
+        KnownScene(blend.scene, detect(blend.scene), read_truth(blend)), {"sep": SepDeblending()}
+    )["sep"]
+    assert not outcome.candidates["target"].any()
+    assert HIDDEN in [source[:2] for source in BLEND_SOURCES]
+
+
+def read_truth(content):
+    from lsst.meas.residualdetect.experiments.known_scenes import with_snr
+
+    return with_snr(content.truth, content.scene)
