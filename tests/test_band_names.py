@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsst.meas.residualdetect.io.survey.band_names import BandNameError, canonical_band, canonical_bands
+from lsst.meas.residualdetect.io.band_names import BandNameError, canonical_band, canonical_bands
 
 
 @pytest.mark.parametrize(

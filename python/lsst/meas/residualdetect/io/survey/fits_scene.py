@@ -33,10 +33,10 @@ from ...boxes import nearest_pixel
 from ...plausibility import check_plausible
 from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
 from ...scene_model import pad_centered
+from ..band_names import canonical_bands
 from ..fits_common import FitsError
 from ..remarks import Remarks
 from ..scene_file import SceneFile
-from .band_names import canonical_bands
 from .fits_band import BandFiles, Given, read_image, read_mask, read_psf_image, read_variance
 from .fits_planes import FitsPath, find_plane, open_fits
 from .fits_psf import PsfWidth
@@ -190,7 +190,7 @@ def read_fits_scene(
     ----------
     images : `~collections.abc.Mapping` [`str`, path-like]
         File of each band, by any name of the band that
-        `~lsst.meas.residualdetect.io.survey.band_names.canonical_band` knows. An
+        `~lsst.meas.residualdetect.io.band_names.canonical_band` knows. An
         extension is named as ``file.fits[SCI]`` or ``file.fits[1]``; a cube
         has several bands as ``g,r,i``. All share a pixel grid.
     psfs : `~collections.abc.Mapping`, optional

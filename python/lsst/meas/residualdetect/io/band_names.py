@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from ...scene import SceneError
+from ..scene import SceneError
 
 __all__ = ["CANONICAL_NAMES", "BandNameError", "canonical_band", "canonical_bands"]
 
