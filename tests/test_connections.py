@@ -18,12 +18,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from lsst.daf.butler import DatasetType
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.testUtils import lintConnections, makeQuantum
 
+import stack_stub
 from lsst.meas.residualdetect.butler.repository import create_repository
 from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.tasks.residual_detection import (
@@ -34,12 +37,6 @@ from lsst.meas.residualdetect.tasks.residual_detection import (
 
 BANDS = ("g", "r")
 MAXIMA = ("visit_max", "exposure_max", "detector_max")
-PIPELINES = [
-    "residual_detection.yaml",
-    "residual_detection_twice.yaml",
-    "residual_detection_deepCoadd.yaml",
-    "residual_detection_deepCoadd_twice.yaml",
-]
 
 
 def _connections(**options):
@@ -135,14 +132,81 @@ def test_a_quantum_can_be_made(tmp_path, data_model):
     }
 
 
-@pytest.mark.parametrize("name", PIPELINES)
-def test_pipelines_can_be_read_without_the_stack(name, monkeypatch):
-    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(pipeline_path(name).parent.parent))
-    pipeline = Pipeline.fromFile(str(pipeline_path(name)))
-    twice = name.endswith("_twice.yaml")
-    expected = {"residualDetection", "redeblend"} | ({"residualDetection2", "redeblend2"} if twice else set())
-    assert set(pipeline.task_labels) == expected
-    assert len(pipeline.subsets) == (2 if twice else 1)
+@pytest.fixture
+def stack(monkeypatch):
+    """What the pipelines need of the stack, where it is not."""
+    tasks = "lsst.meas.residualdetect.tasks.residual_scarlet_deblend"
+    for name in ("lsst.pipe.tasks", "lsst.pipe.tasks.deblendCoaddSourcesPipeline", tasks):
+        monkeypatch.setitem(sys.modules, name, stack_stub)
+    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(pipeline_path("embedded.yaml").parents[1]))
+
+
+def _graph(name, tmp_path, parameters="{}"):
+    """Of a pipeline that imports the ingredient, as users' pipelines do."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "description: Mine.\nimports:\n"
+        f"  - $MEAS_RESIDUALDETECT_DIR/pipelines/{name}.yaml\nparameters: {parameters}\n"
+    )
+    return Pipeline.fromFile(str(path)).to_graph()
+
+
+def _edges(graph, label, kind):
+    return {edge.parent_dataset_type_name for edge in getattr(graph.tasks[label], kind).values()}
+
+
+@pytest.mark.parametrize("cells", ["false", "true"])
+def test_the_second_deblend_reads_what_residual_detection_wrote(stack, tmp_path, cells):
+    graph = _graph("residual_detection", tmp_path, f"{{use_cell_coadds: {cells}}}")
+    coadds = {"deep_coadd_cell_predetection", "deep_coadd_background"} if cells == "true" else {"deep_coadd"}
+    found, again = "residualDetection", "redeblend"
+    assert _edges(graph, found, "inputs") == coadds | {"object_detection_merged", "object_scarlet_models"}
+    assert _edges(graph, again, "inputs") == coadds | {
+        "deconvolved_deep_coadd",
+        "object_detection_merged_residual",
+    }
+    assert {name.removesuffix("_metadata") for name in _edges(graph, again, "outputs")} >= {
+        "object_deblend_residual",
+        "object_scarlet_models_residual",
+        "object_parent_patch_residual",
+    }
+    init = graph.tasks[again].init
+    assert {edge.parent_dataset_type_name for edge in init.inputs.values()} == {
+        edge.parent_dataset_type_name for edge in graph.tasks[found].init.outputs.values()
+    } - {f"{found}_config"}
+    assert graph.tasks[again].config.multibandDeblend.target is stack_stub.ResidualScarletDeblendTask
+
+
+def test_the_older_names_and_a_later_iteration(stack, tmp_path):
+    parameters = "{names: deepCoadd, before: _residual, after: _residual2}"
+    graph = _graph("residual_detection", tmp_path, parameters)
+    assert _edges(graph, "residualDetection", "inputs") == {
+        "deepCoadd_calexp",
+        "deepCoadd_mergeDet_residual",
+        "deepCoadd_scarletModelData_residual",
+    }
+    assert _edges(graph, "redeblend", "inputs") == {
+        "deepCoadd_calexp",
+        "deconvolved_deep_coadd",
+        "deepCoadd_mergeDet_residual2",
+    }
+    assert "deepCoadd_deblendedCatalog_residual2" in _edges(graph, "redeblend", "outputs")
+    with pytest.raises(ValueError, match="parameter names is 'deep'; expected base-v2 or deepCoadd"):
+        _graph("residual_detection", tmp_path, "{names: deep}")
+
+
+@pytest.mark.parametrize(
+    ("names", "merged"), [("base-v2", "object_detection_merged"), ("deepCoadd", "deepCoadd_mergeDet")]
+)
+def test_two_iterations_follow_each_other(stack, tmp_path, names, merged):
+    graph = _graph("residual_detection_twice", tmp_path, f"{{names: {names}}}")
+    assert set(graph.tasks) == {"residualDetection", "redeblend", "residualDetection2", "redeblend2"}
+    assert f"{merged}_residual" in _edges(graph, "residualDetection2", "inputs")
+    assert f"{merged}_residual2" in _edges(graph, "redeblend2", "inputs")
+    # What the first iteration writes is all that the second wants of this package.
+    written = _edges(graph, "residualDetection", "outputs") | _edges(graph, "redeblend", "outputs")
+    wanted = _edges(graph, "residualDetection2", "inputs")
+    assert {name for name in wanted if name.endswith("_residual")} <= written
 
 
 @pytest.mark.parametrize("name", ["LSSTCam", "HSC", "high_purity", "high_recovery"])
