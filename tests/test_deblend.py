@@ -19,8 +19,10 @@ from dataclasses import replace
 import galsim
 import numpy as np
 import pytest
+import torch
 from scipy import signal
 
+from conftest import make_scene
 from lsst.meas.residualdetect import Footprint, Parent, Peak, Scene
 from lsst.meas.residualdetect.deblend import (
     DeblendError,
@@ -29,6 +31,7 @@ from lsst.meas.residualdetect.deblend import (
     deblend,
     deblend_scenes,
     engine_names,
+    factorized,
 )
 from lsst.meas.residualdetect.deblend.cutouts import Field, make_cutout
 from lsst.meas.residualdetect.deblend.factorized import _batches, _mbytes
@@ -479,3 +482,67 @@ def test_a_psf_narrower_than_the_model_s_is_fitted_as_well(sigma_pix, caplog):
     assert warned == (sigma_pix < 0.8)
     widest = gaussian_psf(DeblendOptions().sigma_pix, (17, 17)).astype(np.float32)
     assert np.array_equal(model.model_psf, widest) == (sigma_pix >= 0.8)
+
+
+@pytest.fixture
+def five_parents():
+    """Five point sources, each a parent; scene and parents."""
+    places = [(12.0, 12.0 + 24 * k) for k in range(5)]
+    scene = make_scene([(y, x, 300.0) for y, x in places], shape=(24, 120), rng=np.random.default_rng(2))
+    parents = [
+        Parent(k, Footprint.from_mask(np.ones((20, 20), bool), (2, 2 + 24 * k)), (Peak(k, *place),))
+        for k, place in enumerate(places)
+    ]
+    return scene, parents
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no more"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_a_batch_without_memory_is_split_and_costs_one_parent_at_most(five_parents, monkeypatch, error):
+    scene, parents = five_parents
+    expected = deblend(scene, parents)
+    fit_batch = factorized.fit_batch
+
+    def small_memory(batch, options, give_back):
+        # Room for two parents, and none for the one whose peak is off its centre.
+        if len(batch) > 2 or (batch.positions[:, 1] != 10).any():
+            raise error
+        fit_batch(batch, options, give_back)
+
+    monkeypatch.setattr(factorized, "fit_batch", small_memory)
+    moved = [replace(p, peaks=(replace(p.peaks[0], x=58.0),)) if p.id == 2 else p for p in parents]
+    counts = []
+    model = deblend(scene, moved, progress=counts.append)
+    assert [fit.failure for fit in model] == ["", "", f"out of memory: {error}", "", ""]
+    assert sum(counts) == 5
+    for fit, other in zip(model, expected, strict=True):
+        if fit.parent_id != 2:
+            _assert_same_fit(fit, other)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(five_parents, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(factorized, "fit_batch", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        deblend(*five_parents)
+
+
+def test_a_fit_that_is_not_finite_costs_that_parent(five_parents):
+    scene, parents = five_parents
+    expected = deblend(scene, parents)
+    images = scene.images.copy()
+    images[0, 12, 60] = 1e30
+    model = deblend(replace(scene, images=images), parents)
+    assert [bool(fit.failure) for fit in model] == [False, False, True, False, False]
+    assert "chi-square became" in model.parents[2].failure
+    for fit, other in zip(model, expected, strict=True):
+        if fit.parent_id != 2:
+            _assert_same_fit(fit, other)

@@ -261,3 +261,12 @@ def test_noise_of_bands_with_and_without_data():
     scene = make_scene([], shape=(6, 6))
     np.testing.assert_allclose(noise_rms(replace(scene, variance=variance)), [2, 4, 3])
     np.testing.assert_allclose(noise_rms(replace(scene, variance=np.zeros_like(variance))), 1)
+
+
+def test_an_error_of_the_program_is_no_failure_of_a_parent(scene, parent, monkeypatch):
+    def broken(*_):
+        raise TypeError("deconvolve() takes 4 arguments")
+
+    monkeypatch.setattr(scarlet_lite, "deconvolve", broken)
+    with pytest.raises(TypeError, match="takes 4"):
+        _deblend(scene, [parent])

@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -151,17 +151,32 @@ def fit_parents(
 
     one_at_a_time = threading.Lock()
 
-    def fit(some: list[Cutout]) -> None:
-        batch = make_batch(some, device)
+    def keep(some: Sequence[Cutout], found: Iterable[ParentModel]) -> None:
+        new = {cutout.index: model for cutout, model in zip(some, found, strict=True)}
+        with one_at_a_time:
+            models.update(new)
+            progress(len(new))
 
+    def fit(some: Sequence[Cutout]) -> None:
         def give_back(fit: Fit) -> None:
             done = [some[place] for place in fit.index.tolist()]
-            found = {c.index: model for c, model in zip(done, _parent_models(fit, done, batch), strict=True)}
-            with one_at_a_time:
-                models.update(found)
-                progress(len(done))
+            keep(done, _parent_models(fit, done, batch))
 
-        fit_batch(batch, some[0].field.options, give_back)
+        shortage = ""
+        try:
+            batch = make_batch(some, device)
+            fit_batch(batch, some[0].field.options, give_back)
+        except (MemoryError, RuntimeError) as error:
+            # Torch's allocators have errors of their own, not all of one type.
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            shortage = f"out of memory: {error}"
+        if shortage:
+            left = [cutout for cutout in some if cutout.index not in models]
+            if len(left) == 1:
+                keep(left, [ParentModel(left[0].parent.id, (), failure=shortage)])
+            for half in (left[: len(left) // 2], left[len(left) // 2 :]) if len(left) > 1 else ():
+                fit(half)
 
     batches = [some for group in similar.values() for some in _batches(group, options.batch_mbytes)]
     # The largest first, so that no thread is left with one at the end. A GPU

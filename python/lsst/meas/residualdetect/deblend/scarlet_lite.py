@@ -55,6 +55,11 @@ _MAX_AREA = 2_000_000
 _MAX_AREA_TIMES_PEAKS = 1_000_000_000
 _MAX_AREA_TIMES_PEAKS_OF_SPECTRA = 1_000_000
 
+# How a fit fails: no memory, no solution, numbers that are not finite, or
+# something that the library refuses. It is this parent's failure alone;
+# anything else is an error of the program.
+_FAILURES = (MemoryError, ArithmeticError, ValueError, RuntimeError)
+
 # Side of the largest morphology that the monotonicity operator knows without
 # growing.
 _MONOTONIC_SIDE = 101
@@ -152,7 +157,7 @@ def _fit(part: Cutout, shared: _Shared, detect: Array | None) -> lite.Blend:
     blend = lite.Blend(initialization.sources, observation)
     if len(part.parent.peaks) * part.shape[0] * part.shape[1] < _MAX_AREA_TIMES_PEAKS_OF_SPECTRA:
         # Without it the fit begins with worse spectra, that is all.
-        with suppress(Exception):
+        with suppress(np.linalg.LinAlgError):
             blend.fit_spectra()
     blend.parameterize(
         partial(lite.component.default_adaprox_parameterization, noise_rms=observation.noise_rms / 10)
@@ -232,8 +237,7 @@ def fit_parents(
             else:
                 try:
                     model = _fit_parent(cutout, shared)
-                # Whatever goes wrong inside is this parent's failure alone.
-                except Exception as error:
+                except _FAILURES as error:
                     model = ParentModel(parent.id, (), failure=f"{type(error).__name__}: {error}")
             models[-1].append(model)
             progress(1)
