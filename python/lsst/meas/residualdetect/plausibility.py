@@ -173,15 +173,10 @@ def _check_peaks(
     scene: Scene, peaks: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], remarks: Remarks
 ) -> None:
     """Whether peaks lie on light, and on its maxima."""
-    snr = np.sum(
-        [
-            psf_smoothed(image, variance, ~masked, psf)[1]
-            for image, variance, masked, psf in zip(
-                scene.images, scene.variance, bad, scene.psfs, strict=True
-            )
-        ],
-        axis=0,
-    ) / np.sqrt(len(scene.bands))
+    snr = np.zeros(scene.shape)
+    for image, variance, masked, psf in zip(scene.images, scene.variance, bad, scene.psfs, strict=True):
+        smooth, sigma = psf_smoothed(image, variance, ~masked, psf)
+        snr += smooth / sigma / np.sqrt(len(scene.bands))
 
     def on_light(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         pixels = nearest_pixel(positions, scene.origin)
