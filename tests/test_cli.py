@@ -258,7 +258,7 @@ def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch
     [
         (("simulate", "--out", "{tmp}/x"), ("galsim", "surveycodex"), "simulate"),
         (("demo", "--out", "{tmp}/x"), ("jinja2", "matplotlib"), "simulate,report"),
-        (("evaluate", "--out", "{tmp}/x"), ("matplotlib",), "report"),
+        (("evaluate", "--out", "{tmp}/x"), ("matplotlib",), "report,simulate"),
         (("demo", "--out", "{tmp}/x"), ("galsim",), "simulate,report"),
     ],
 )
