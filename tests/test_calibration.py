@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.residualdetect.training.calibration import fit_calibration
+from lsst.meas.residualdetect.training.fit_calibration import fit_calibration
 
 
 def test_calibration_finds_the_probability_behind_the_score():

@@ -22,10 +22,10 @@ import pytest
 
 from conftest import make_scene
 from lsst.meas.residualdetect.detection import DetectionOptions, detect, detections_at
+from lsst.meas.residualdetect.detection.local_background import local_background
+from lsst.meas.residualdetect.detection.merged_peaks import CullPeaksOptions, cull_peaks
 from lsst.meas.residualdetect.detections import Peak
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
-from lsst.meas.residualdetect.local_background import local_background
-from lsst.meas.residualdetect.merged_peaks import CullPeaksOptions, cull_peaks
 from lsst.meas.residualdetect.noise import (
     point_source_information,
     point_source_snr,

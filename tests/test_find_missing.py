@@ -24,7 +24,6 @@ import pytest
 
 from conftest import BLEND_SOURCES, HIDDEN, make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Peak, SceneError
-from lsst.meas.residualdetect.candidate_table import candidate_table
 from lsst.meas.residualdetect.candidates import Candidate, Fate
 from lsst.meas.residualdetect.deblend import DeblendError, deblend
 from lsst.meas.residualdetect.detection import detect
@@ -103,10 +102,10 @@ def test_bad_planes_hide_pixels_from_detector_and_table():
     there = Fixed(_candidate(Y, X))
     missing = find_missing(scene, FOUND, MODEL, there)
     assert not there.shown[0].bad().any()
-    assert candidate_table(missing)["snr_g"][0] > 5
+    assert missing.table["snr_g"][0] > 5
     missing = find_missing(scene, FOUND, MODEL, there, FindMissingOptions(bad_planes=("CR",)))
     np.testing.assert_array_equal(there.shown[0].bad(), mask != 0)
-    assert candidate_table(missing)["snr_g"][0] == 0
+    assert missing.table["snr_g"][0] == 0
     missing = find_missing(scene, FOUND, MODEL, MatchedFilter(), FindMissingOptions(bad_planes=("CR",)))
     assert _nearest(missing.detections.peaks) > 3
 
@@ -149,7 +148,7 @@ def test_what_stands_out_in_one_band_is_no_peak_where_there_are_three(n_bands):
     # Equally sure, and so in the order of their places.
     assert missing.candidates == (in_none, in_one, in_two)
     assert [placement.peak > 0 for placement in missing.placements] == [False, n_bands < 3, True]
-    table = candidate_table(missing)
+    table = missing.table
     assert (table["reason"][table["peak"] == 0] == Fate.TOO_FEW_BANDS).all()
     assert (table["reason"][table["peak"] > 0] == "").all()
     missing = find_missing(scene, FOUND, model, Fixed(in_none), FindMissingOptions(min_bands=0))
@@ -187,15 +186,15 @@ def test_the_table_has_a_row_for_each_candidate_surest_first():
         _candidate(150.0, 240.0, 0.9),
         _candidate(145.0, 220.0, 0.1),
     ]
-    table = candidate_table(find_missing(scene, FOUND, MODEL, Fixed(*twins)))
+    table = find_missing(scene, FOUND, MODEL, Fixed(*twins)).table
     assert table["score"].tolist() == [0.9, 0.6, 0.1]
     assert (table["peak"] > 0).tolist() == (table["parent"] > 0).tolist() == [True, False, False]
     assert table["reason"].tolist() == ["", Fate.NEAR_SURER, Fate.BELOW_THRESHOLD]
     assert table["area"].tolist() == [25, 9, 25]
     assert (table["ra"][0], table["dec"][0]) == pytest.approx((10.24, 0.15))
-    without = candidate_table(find_missing(SCENE, FOUND, MODEL, Fixed(*twins)))
+    without = find_missing(SCENE, FOUND, MODEL, Fixed(*twins)).table
     assert np.isnan(without["ra"]).all()
-    assert len(candidate_table(find_missing(SCENE, FOUND, MODEL, Fixed()))) == 0
+    assert len(find_missing(SCENE, FOUND, MODEL, Fixed()).table) == 0
 
 
 def test_a_model_that_does_not_fit_is_refused():

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from conftest import BLEND_SOURCES, HIDDEN, make_blend, make_scene
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.detection import detect
-from lsst.meas.residualdetect.experiments.degrade import Degradation, degraded
+from lsst.meas.residualdetect.experiments.degradation import Degradation, degraded
 from lsst.meas.residualdetect.experiments.experiment import run_scene
 from lsst.meas.residualdetect.experiments.known_scenes import KnownScene, read_known_scene
 from lsst.meas.residualdetect.experiments.skies import FileSky

@@ -30,7 +30,7 @@ from lsst.meas.residualdetect.simulation import (
     simulate_scenes,
 )
 from lsst.meas.residualdetect.simulation.catsim import draw_from_catalogue
-from lsst.meas.residualdetect.simulation.options import BANDS
+from lsst.meas.residualdetect.simulation.simulation_options import BANDS
 from lsst.meas.residualdetect.simulation.sources import flux_njy
 
 TINY = Path(__file__).parent / "data" / "catsim_tiny.csv"

@@ -21,11 +21,11 @@ import pytest
 from scipy.spatial import cKDTree
 
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
+from lsst.meas.residualdetect.simulation.colours import flux_ratios
 from lsst.meas.residualdetect.simulation.counts import draw_magnitudes, galaxy_counts, star_counts
-from lsst.meas.residualdetect.simulation.options import BANDS
 from lsst.meas.residualdetect.simulation.placement import place_galaxies
 from lsst.meas.residualdetect.simulation.population import draw_galaxies, draw_redshifts
-from lsst.meas.residualdetect.simulation.spectra import flux_ratios
+from lsst.meas.residualdetect.simulation.simulation_options import BANDS
 from lsst.meas.residualdetect.simulation.stars import stellar_locus
 
 

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 
 from lsst.meas.residualdetect.simulation import SimulationOptions
-from lsst.meas.residualdetect.simulation.options import BANDS
 from lsst.meas.residualdetect.simulation.rendering import render_sources
+from lsst.meas.residualdetect.simulation.simulation_options import BANDS
 from lsst.meas.residualdetect.simulation.sources import Component, Sources
 from lsst.meas.residualdetect.simulation.structure import SIDE, draw_disk
 from lsst.meas.residualdetect.simulation.structured import library_number

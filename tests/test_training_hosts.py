@@ -26,7 +26,7 @@ from conftest import make_scene
 from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 from lsst.meas.residualdetect.training.artefacts import ARTEFACTS, add_artefacts
-from lsst.meas.residualdetect.training.degrade import with_wrong_psfs
+from lsst.meas.residualdetect.training.flaws import with_wrong_psfs
 from lsst.meas.residualdetect.training.host_tiles import HostTileOptions, make_host_tiles
 from lsst.meas.residualdetect.training.hosts import read_hosts
 from lsst.meas.residualdetect.training.lessons import LessonOptions, draw_lesson

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .boxes import is_inside, nearest_pixel
-from .io.remarks import Remarks
 from .noise import psf_smoothed
+from .remarks import Remarks
 from .scene import Array, Scene
 
 __all__ = ["check_plausible", "inverted", "pixel_noise"]

@@ -177,7 +177,7 @@ def _file_sky(
     seed: int,
     engine: str,
 ) -> Sky:
-    from ..experiments.degrade import Degradation
+    from ..experiments.degradation import Degradation
     from ..experiments.skies import FileSky
 
     name = scenes[0].resolve().stem if len(scenes) == 1 else "scenes"

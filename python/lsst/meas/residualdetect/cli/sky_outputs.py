@@ -88,7 +88,7 @@ def sky_tables(content: SceneFile, missing: Missing, model: SceneModel | Any) ->
     """
     from ..deblend import deblend
     from ..deblend.redeblend import redeblend
-    from ..sky_catalogue import all_sources, new_sources
+    from ..find_missing.sky_catalogue import all_sources, new_sources
 
     scene, after = content.scene, missing.detections
     if isinstance(model, SceneModel):
@@ -165,7 +165,7 @@ class SkyOutputs:
                 CREATOR=meta["CREATOR"],
             )
         if self.picture is not None:
-            from ..plots.missing_figure import missing_png
+            from ..find_missing.missing_figure import missing_png
 
             with whole_file(self.picture) as temporary:
                 temporary.write_bytes(missing_png(missing, model_after=image))

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..detection import detect
-from .degrade import Degradation, degraded
+from .degradation import Degradation, degraded
 from .known_scenes import KnownScene, read_known_scene
 from .populations import population
 

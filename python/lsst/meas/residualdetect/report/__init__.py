@@ -15,7 +15,7 @@
 
 """A run as one HTML page: pictures, figures of merit, timings."""
 
-from .options import ReportOptions
 from .page import write_report
+from .report_options import ReportOptions
 
 __all__ = ["ReportOptions", "write_report"]

@@ -44,7 +44,7 @@ from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
 from ..truth.metrics import are_probabilities, ratio
 from ..truth.pooling import WRONG, pooled_column, pooled_curve
 from ..truth.summary import summarise
-from .options import ReportOptions
+from .report_options import ReportOptions
 from .views import Canvas, View, close_ups, patch_view
 
 __all__ = ["write_report"]

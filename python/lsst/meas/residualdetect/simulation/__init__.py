@@ -17,8 +17,8 @@
 """Multi-band coadds of simulated sky, with truth."""
 
 from .catsim import read_catsim
-from .options import SimulationError, SimulationOptions
 from .parallel import simulate_scenes
 from .simulate import simulate_scene
+from .simulation_options import SimulationError, SimulationOptions
 
 __all__ = ["SimulationError", "SimulationOptions", "read_catsim", "simulate_scene", "simulate_scenes"]

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
-from .options import BANDS, SimulationError
+from .simulation_options import BANDS, SimulationError
 from .sources import Component, Sources, flux_njy
 
 __all__ = ["draw_from_catalogue", "read_catsim"]

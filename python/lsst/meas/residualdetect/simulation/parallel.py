@@ -27,8 +27,8 @@ from astropy.table import Table
 
 from ..scene import Scene
 from ..threads import usable_cores, worker_processes
-from .options import SimulationError, SimulationOptions
 from .simulate import Truth, simulate_scene
+from .simulation_options import SimulationError, SimulationOptions
 
 __all__ = ["simulate_scenes"]
 

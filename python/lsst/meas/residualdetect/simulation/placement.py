@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .options import SimulationOptions
+from .simulation_options import SimulationOptions
 
 __all__ = ["place_galaxies", "place_stars"]
 

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma
 
-from .options import BANDS
+from .colours import N_TYPES, flux_ratios
+from .simulation_options import BANDS
 from .sources import Component, Sources, flux_njy
-from .spectra import N_TYPES, flux_ratios
 
 __all__ = ["draw_galaxies", "draw_redshifts"]
 

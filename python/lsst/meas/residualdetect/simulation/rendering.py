@@ -29,7 +29,7 @@ from scipy import fft
 
 from ..boxes import nearest_pixel
 from ..scene import Array
-from .options import BANDS, SimulationOptions
+from .simulation_options import BANDS, SimulationOptions
 from .sources import Sources, Values, flux_njy
 from .structured import library_number, structured_disk
 from .survey import BandConditions, round_psf

@@ -28,10 +28,10 @@ from scipy import ndimage
 from ..scene import MASK_PLANES, Array, Scene
 from .catsim import draw_from_catalogue
 from .counts import BRIGHTEST_GALAXY, BRIGHTEST_STAR, draw_magnitudes, galaxy_counts, star_counts
-from .options import BANDS, SimulationOptions
 from .placement import place_galaxies, place_stars
 from .population import draw_galaxies, draw_redshifts
 from .rendering import Stamp, render_sources
+from .simulation_options import BANDS, SimulationOptions
 from .sources import Sources, Values
 from .stars import draw_stars
 from .survey import draw_conditions

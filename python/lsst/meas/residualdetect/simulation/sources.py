@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from .options import BANDS, ZERO_POINT
+from .simulation_options import BANDS, ZERO_POINT
 
 __all__ = ["Component", "Sources", "flux_njy"]
 

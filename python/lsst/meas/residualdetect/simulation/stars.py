@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .options import BANDS
+from .simulation_options import BANDS
 from .sources import Component, Sources, flux_njy
 
 __all__ = ["draw_stars", "stellar_locus"]

@@ -24,7 +24,7 @@ import galsim
 import numpy as np
 
 from ..scene import Array
-from .options import BANDS
+from .simulation_options import BANDS
 from .sources import Values
 from .structure import PIXELS_PER_RADIUS, SIDE, draw_disk
 

@@ -25,7 +25,7 @@ import numpy as np
 from surveycodex.utilities import mean_sky_level
 
 from ..scene import Array
-from .options import ZERO_POINT, SimulationOptions
+from .simulation_options import ZERO_POINT, SimulationOptions
 from .sources import flux_njy
 
 __all__ = ["BandConditions", "draw_conditions", "round_psf"]

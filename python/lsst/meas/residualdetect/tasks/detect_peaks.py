@@ -25,7 +25,7 @@ from lsst.pex.config import Config, ConfigField, Field, ListField, RangeField
 
 from ..butler import load_images
 from ..detection import DetectionOptions, detect
-from ..merged_peaks import CullPeaksOptions
+from ..detection.merged_peaks import CullPeaksOptions
 from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
 
 __all__ = ["DetectPeaksConfig", "DetectPeaksConnections", "DetectPeaksTask"]

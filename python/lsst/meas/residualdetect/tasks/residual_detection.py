@@ -24,7 +24,6 @@ from typing import Any
 import lsst.pipe.base as pipe_base
 
 from ..butler import DataModelError, load_catalogues, load_images, load_models
-from ..candidate_table import candidate_table
 from ..candidates import Fate
 from ..detections import Detections
 from ..detectors import load_detector
@@ -163,7 +162,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         -------
         result : `lsst.pipe.base.Struct`
             ``detections`` (`Detections`), the catalogue with new peaks;
-            ``candidates`` (`astropy.table.Table`), see `candidate_table`;
+            ``candidates`` (`astropy.table.Table`), see `Missing.table`;
             and ``model_image`` (`numpy.ndarray`, (band, y, x), float32).
 
         Raises
@@ -175,7 +174,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self._report(missing)
         return pipe_base.Struct(
             detections=missing.detections,
-            candidates=candidate_table(missing),
+            candidates=missing.table,
             model_image=missing.model_image,
         )
 

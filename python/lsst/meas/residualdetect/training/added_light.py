@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from ..scene import Array
 from ..scene_model import SourceModel
-from ..simulation.options import BANDS
 from ..simulation.population import draw_galaxies, draw_redshifts
+from ..simulation.simulation_options import BANDS
 from ..simulation.stars import draw_stars
 from .hosts import Host
 

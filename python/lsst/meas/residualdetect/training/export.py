@@ -41,7 +41,7 @@ from ..network.modeling.config import feature_options
 from ..network.package import ModelPackage, write_package
 from ..truth.evaluation import PeakClass
 from ..truth.pooling import WRONG, classified_curve
-from .calibration import fit_calibration
+from .fit_calibration import fit_calibration
 
 __all__ = ["export_package", "load_trained", "write_onnx"]
 

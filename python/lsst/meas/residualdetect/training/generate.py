@@ -33,7 +33,7 @@ from ..simulation.simulate import simulate_with_stamps
 from ..threads import worker_processes
 from ..truth.evaluation import EvaluationOptions
 from .artefacts import add_artefacts
-from .degrade import mask_pixels, with_wrong_psfs
+from .flaws import mask_pixels, with_wrong_psfs
 from .instances import find_instances, undetected
 from .shards import Tile, write_shard
 from .variation import TileOptions, draw_variation

@@ -32,7 +32,7 @@ from ..simulation.rendering import Stamp
 from ..truth.blends import told_of
 from ..truth.worse import make_worse
 from .added_light import draw_light
-from .degrade import with_wrong_psfs
+from .flaws import with_wrong_psfs
 from .hosts import Host
 
 __all__ = ["Lesson", "LessonOptions", "draw_lesson"]

@@ -18,25 +18,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from .candidates import Fate
-from .find_missing import Missing
-from .noise import point_source_snr
+from ..candidates import Candidate, Fate, Placement
+from ..noise import point_source_snr
+from ..scene import Array, Scene
 
 __all__ = ["candidate_table"]
 
 
-def candidate_table(missing: Missing) -> Table:
+def candidate_table(
+    scene: Scene, residual: Array, candidates: Sequence[Candidate], placements: Sequence[Placement]
+) -> Table:
     """All candidates, surest first, with what became of them.
 
     Parameters
     ----------
-    missing : `Missing`
-        What a look at a residual gave.
+    scene : `Scene`
+        Coadds, with what was not to be looked at marked as bad.
+    residual : `numpy.ndarray`, (band, y, x), float32
+        Coadds minus models.
+    candidates : `~collections.abc.Sequence` [`Candidate`]
+        What was found, surest first.
+    placements : `~collections.abc.Sequence` [`Placement`]
+        What became of each.
 
     Returns
     -------
@@ -48,22 +57,21 @@ def candidate_table(missing: Missing) -> Table:
         point source in the residual, at the pixel nearest to the centre,
         without bad pixels).
     """
-    found, placed, scene = missing.candidates, missing.placements, missing.scene
-    y = np.array([c.y for c in found], np.float64)
-    x = np.array([c.x for c in found], np.float64)
-    ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(found)), np.nan)
-    snr = point_source_snr(missing.residual, scene, y, x)
+    y = np.array([c.y for c in candidates], np.float64)
+    x = np.array([c.x for c in candidates], np.float64)
+    ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(candidates)), np.nan)
+    snr = point_source_snr(residual, scene, y, x)
     columns: dict[str, Any] = {
-        "peak": np.array([p.peak for p in placed], np.int64),
-        "parent": np.array([p.parent for p in placed], np.int64),
+        "peak": np.array([p.peak for p in placements], np.int64),
+        "parent": np.array([p.parent for p in placements], np.int64),
         "y": y,
         "x": x,
         "ra": ra,
         "dec": dec,
-        "score": np.array([c.score for c in found], np.float64),
-        "area": np.array([c.footprint.area for c in found], np.int64),
-        "n_bands": np.array([len(c.bands) for c in found], np.int64),
-        "reason": np.array(["" if p.fate == Fate.ADDED else p.fate.value for p in placed], np.str_),
+        "score": np.array([c.score for c in candidates], np.float64),
+        "area": np.array([c.footprint.area for c in candidates], np.int64),
+        "n_bands": np.array([len(c.bands) for c in candidates], np.int64),
+        "reason": np.array(["" if p.fate == Fate.ADDED else p.fate.value for p in placements], np.str_),
     }
     columns |= {f"snr_{band}": snr[:, index] for index, band in enumerate(scene.bands)}
     table = Table(columns)

@@ -25,7 +25,7 @@ import galsim
 import numpy as np
 import numpy.typing as npt
 
-from .options import BANDS
+from .simulation_options import BANDS
 
 __all__ = ["N_TYPES", "flux_ratios"]
 

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from .detections import Peak
-from .scene import Array
+from ..detections import Peak
+from ..scene import Array
 
 __all__ = ["BandPeaks", "CullPeaksOptions", "cull_peaks", "merge_peaks"]
 

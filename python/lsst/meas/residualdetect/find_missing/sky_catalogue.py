@@ -27,13 +27,12 @@ from astropy import units as u
 from astropy.table import Table, hstack
 from scipy.spatial import cKDTree
 
-from .boxes import nearest_pixel
-from .candidate_table import candidate_table
-from .deblend.centroids import centroids
-from .deblend.flux_errors import flux_errors
-from .find_missing import Missing
-from .scene import Scene
-from .scene_model import SceneModel
+from ..boxes import nearest_pixel
+from ..deblend.centroids import centroids
+from ..deblend.flux_errors import flux_errors
+from ..scene import Scene
+from ..scene_model import SceneModel
+from .missing import Missing
 
 __all__ = ["all_sources", "new_sources"]
 
@@ -152,7 +151,7 @@ def new_sources(missing: Missing, sources: Table) -> Table:
         and ``nearest_distance`` (arcsec; NaN if nothing is known).
     """
     bands = missing.scene.bands
-    candidates = candidate_table(missing)
+    candidates = missing.table
     candidates = candidates[candidates["peak"] > 0]
     place = {int(number): row for row, number in enumerate(sources["id"])}
     new = sources[np.array([place[number] for number in candidates["peak"]], np.int64)]

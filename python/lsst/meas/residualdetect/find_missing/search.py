@@ -17,26 +17,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .candidates import DEFAULT_MIN_DISTANCE_PIX, Candidate, Fate, Placement, add_candidates, ranked
-from .deblend import DeblendOptions, check_engine
-from .deblend.singles import SKY_OBJECT, Unmodelled, model_singles
-from .detections import Detections, Peak
-from .detectors import Detector
-from .scene import DEFAULT_BAD_PLANES, Array, Scene, SceneError
-from .scene_model import SceneModel
+from ..candidates import DEFAULT_MIN_DISTANCE_PIX, ranked
+from ..deblend import DeblendOptions, check_engine
+from ..deblend.singles import SKY_OBJECT, Unmodelled, model_singles
+from ..detections import Detections
+from ..detectors import Detector
+from ..scene import DEFAULT_BAD_PLANES, Array, Scene, SceneError
+from ..scene_model import SceneModel
+from .missing import Missing
 
-if TYPE_CHECKING:  # shown by what lies above, when somebody asks
-    from astropy.table import Table
-    from matplotlib.figure import Figure
-
-__all__ = ["FindMissingOptions", "Missing", "find_missing"]
+__all__ = ["FindMissingOptions", "find_missing"]
 
 # What is seen in one band alone is most often an artefact, but of two bands
 # one may be too shallow to show a source at all.
@@ -88,137 +82,6 @@ class FindMissingOptions:
             if value is not None and not value >= 0:
                 raise ValueError(f"{name} is {value}; it must not be negative")
         check_engine(self.singles_engine)
-
-
-@dataclass(frozen=True, eq=False)
-class Missing:
-    """What a look at a residual gave.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        The coadds as the detector saw them: what was not to be looked at is
-        marked as bad.
-    before : `Detections`
-        The catalogue that was deblended.
-    detections : `Detections`
-        The catalogue with new peaks.
-    candidates : `tuple` [`Candidate`]
-        Every candidate, surest first.
-    placements : `tuple` [`Placement`]
-        What became of each.
-    model_image : `numpy.ndarray`, (band, y, x), float32
-        All deblended sources, convolved to each band's PSF.
-    left_alone : `~collections.abc.Mapping` [`int`, `str`]
-        Why a parent was left alone, by its id.
-    unmodelled_peaks : `~collections.abc.Mapping` [`int`, `str`]
-        Why a peak of another parent has no model, by its id; around it
-        nothing was looked for.
-    n_singles : `int`
-        Single-peak parents that were modelled here.
-    iteration : `int`
-        Number that the new peaks carry.
-    score_threshold, min_bands, min_distance_pix
-        What was asked of a candidate.
-    """
-
-    scene: Scene
-    before: Detections
-    detections: Detections
-    candidates: tuple[Candidate, ...]
-    placements: tuple[Placement, ...]
-    model_image: Array
-    left_alone: Mapping[int, str]
-    unmodelled_peaks: Mapping[int, str]
-    n_singles: int
-    iteration: int
-    score_threshold: float
-    min_bands: int
-    min_distance_pix: float
-
-    @property
-    def residual(self) -> Array:
-        """Coadds minus models: (band, y, x), float32."""
-        return self.scene.images - self.model_image
-
-    @property
-    def new_peaks(self) -> tuple[Peak, ...]:
-        """Peaks that candidates became."""
-        ids = {placement.peak for placement in self.placements if placement.peak}
-        return tuple(peak for peak in self.detections.peaks if peak.id in ids)
-
-    @property
-    def fates(self) -> Counter[Fate]:
-        """How many candidates had each fate."""
-        return Counter(placement.fate for placement in self.placements)
-
-    @property
-    def n_sources(self) -> int:
-        """Parents that are no sky objects."""
-        return sum(not parent.is_sky for parent in self.before)
-
-    @property
-    def reasons(self) -> Counter[str]:
-        """How many parents that are no sky objects were left alone, by why."""
-        reasons = Counter(self.left_alone.values())
-        del reasons[SKY_OBJECT]
-        return reasons
-
-    @property
-    def has_model(self) -> bool:
-        """Whether there was a residual to look at, that is a source with a
-        model.
-        """
-        return self.n_sources > self.reasons.total()
-
-    @property
-    def n_changed_parents(self) -> int:
-        """Parents that gained a peak, those founded too."""
-        return len({placement.parent for placement in self.placements if placement.peak})
-
-    @property
-    def table(self) -> Table:
-        """All candidates; see `candidate_table`."""
-        from .candidate_table import candidate_table
-
-        return candidate_table(self)
-
-    def plot(self, parent: int | None = None) -> Figure:
-        """A parent, or the whole scene, in pictures; see `missing_figure`."""
-        from .plots.missing_figure import missing_figure
-
-        return missing_figure(self, parent)
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from .plots.missing_figure import missing_html
-
-        return missing_html(self)
-
-    def at_threshold(self, score_threshold: float) -> Missing:
-        """The same candidates taken from another score on.
-
-        Parameters
-        ----------
-        score_threshold : `float`
-            Score from which a candidate becomes a peak.
-        """
-        addition = add_candidates(
-            self.before,
-            self.candidates,
-            self.scene,
-            iteration=self.iteration,
-            min_score=score_threshold,
-            min_bands=self.min_bands,
-            min_distance_pix=self.min_distance_pix,
-            left_alone=self.left_alone,
-        )
-        return replace(
-            self,
-            detections=addition.detections,
-            placements=addition.placements,
-            score_threshold=score_threshold,
-        )
 
 
 def _check_image(scene: Scene, image: Array) -> Array:

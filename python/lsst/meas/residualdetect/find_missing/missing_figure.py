@@ -28,10 +28,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..find_missing import Missing
+from ..plots.markers import Window
+from ..plots.pictures import colour_picture, residual_picture, smoothed_significance, white_balance
 from ..scene import Array
-from .markers import Window
-from .pictures import colour_picture, residual_picture, smoothed_significance, white_balance
+from .missing import Missing
 
 __all__ = ["missing_figure", "missing_html", "missing_png"]
 

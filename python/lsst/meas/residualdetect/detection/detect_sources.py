@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .boxes import is_inside, nearest_pixel
-from .detections import Detections, Peak
+from ..boxes import is_inside, nearest_pixel
+from ..detections import Detections, Peak
+from ..noise import psf_smoothed
+from ..scene import Array, Scene
 from .local_background import local_background
 from .merged_peaks import BandPeaks, CullPeaksOptions, cull_peaks, merge_peaks
-from .noise import psf_smoothed
-from .scene import Array, Scene
 
 __all__ = ["DetectionOptions", "detect", "detections_at"]
 

@@ -1,0 +1,165 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What a look at a residual gave."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from astropy.table import Table
+
+from ..candidates import Candidate, Fate, Placement, add_candidates
+from ..deblend.singles import SKY_OBJECT
+from ..detections import Detections, Peak
+from ..scene import Array, Scene
+from .candidate_table import candidate_table
+
+if TYPE_CHECKING:  # an extra
+    from matplotlib.figure import Figure
+
+__all__ = ["Missing"]
+
+
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """What a look at a residual gave.
+
+    Parameters
+    ----------
+    scene : `Scene`
+        The coadds as the detector saw them: what was not to be looked at is
+        marked as bad.
+    before : `Detections`
+        The catalogue that was deblended.
+    detections : `Detections`
+        The catalogue with new peaks.
+    candidates : `tuple` [`Candidate`]
+        Every candidate, surest first.
+    placements : `tuple` [`Placement`]
+        What became of each.
+    model_image : `numpy.ndarray`, (band, y, x), float32
+        All deblended sources, convolved to each band's PSF.
+    left_alone : `~collections.abc.Mapping` [`int`, `str`]
+        Why a parent was left alone, by its id.
+    unmodelled_peaks : `~collections.abc.Mapping` [`int`, `str`]
+        Why a peak of another parent has no model, by its id; around it
+        nothing was looked for.
+    n_singles : `int`
+        Single-peak parents that were modelled here.
+    iteration : `int`
+        Number that the new peaks carry.
+    score_threshold, min_bands, min_distance_pix
+        What was asked of a candidate.
+    """
+
+    scene: Scene
+    before: Detections
+    detections: Detections
+    candidates: tuple[Candidate, ...]
+    placements: tuple[Placement, ...]
+    model_image: Array
+    left_alone: Mapping[int, str]
+    unmodelled_peaks: Mapping[int, str]
+    n_singles: int
+    iteration: int
+    score_threshold: float
+    min_bands: int
+    min_distance_pix: float
+
+    @property
+    def residual(self) -> Array:
+        """Coadds minus models: (band, y, x), float32."""
+        return self.scene.images - self.model_image
+
+    @property
+    def new_peaks(self) -> tuple[Peak, ...]:
+        """Peaks that candidates became."""
+        ids = {placement.peak for placement in self.placements if placement.peak}
+        return tuple(peak for peak in self.detections.peaks if peak.id in ids)
+
+    @property
+    def fates(self) -> Counter[Fate]:
+        """How many candidates had each fate."""
+        return Counter(placement.fate for placement in self.placements)
+
+    @property
+    def n_sources(self) -> int:
+        """Parents that are no sky objects."""
+        return sum(not parent.is_sky for parent in self.before)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many parents that are no sky objects were left alone, by why."""
+        reasons = Counter(self.left_alone.values())
+        del reasons[SKY_OBJECT]
+        return reasons
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there was a residual to look at, that is a source with a
+        model.
+        """
+        return self.n_sources > self.reasons.total()
+
+    @property
+    def n_changed_parents(self) -> int:
+        """Parents that gained a peak, those founded too."""
+        return len({placement.parent for placement in self.placements if placement.peak})
+
+    @property
+    def table(self) -> Table:
+        """All candidates; see `candidate_table`."""
+        return candidate_table(self.scene, self.residual, self.candidates, self.placements)
+
+    def plot(self, parent: int | None = None) -> Figure:
+        """A parent, or the whole scene, in pictures; see `missing_figure`."""
+        from .missing_figure import missing_figure
+
+        return missing_figure(self, parent)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from .missing_figure import missing_html
+
+        return missing_html(self)
+
+    def at_threshold(self, score_threshold: float) -> Missing:
+        """The same candidates taken from another score on.
+
+        Parameters
+        ----------
+        score_threshold : `float`
+            Score from which a candidate becomes a peak.
+        """
+        addition = add_candidates(
+            self.before,
+            self.candidates,
+            self.scene,
+            iteration=self.iteration,
+            min_score=score_threshold,
+            min_bands=self.min_bands,
+            min_distance_pix=self.min_distance_pix,
+            left_alone=self.left_alone,
+        )
+        return replace(
+            self,
+            detections=addition.detections,
+            placements=addition.placements,
+            score_threshold=score_threshold,
+        )
