@@ -29,6 +29,7 @@ from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.experiments.degradation import Degradation, degraded
 from lsst.meas.residualdetect.experiments.experiment import run_scene
 from lsst.meas.residualdetect.experiments.known_scenes import KnownScene, read_known_scene
+from lsst.meas.residualdetect.experiments.peers import DEBLENDINGS, load_peers
 from lsst.meas.residualdetect.experiments.skies import FileSky
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA
@@ -188,8 +189,7 @@ def test_those_that_do_not_count_have_no_weight():
 
 
 def test_noise_alone_has_a_chi_image_of_unit_width():
-    pytest.importorskip("sep", reason="needs sep")
-    from lsst.meas.residualdetect.experiments.sep_peer import chi_image
+    from lsst.meas.residualdetect.experiments.chi_image import chi_image
 
     scene = make_scene([], shape=(200, 200), rng=np.random.default_rng(1))
     images = scene.images.copy()
@@ -201,26 +201,33 @@ def test_noise_alone_has_a_chi_image_of_unit_width():
     assert not chi[:10, :10].any()
 
 
-def test_sextractor_splits_what_is_apart_and_not_what_is_blended():
-    pytest.importorskip("sep", reason="needs sep")
-    from lsst.meas.residualdetect.experiments.sep_peer import SepDeblending
-
+@pytest.mark.parametrize("package", DEBLENDINGS)
+def test_what_is_apart_is_split_and_what_is_blended_is_not(package):
+    pytest.importorskip("skimage" if package == "photutils" else package, reason=f"needs {package}")
+    peer = load_peers([package])[package]
     scene = make_scene(PAIR, rng=np.random.default_rng(1), origin=(100, 200))
     shifted = make_scene(
         [(y + 100, x + 200, flux) for y, x, flux in PAIR], rng=np.random.default_rng(1), origin=(100, 200)
     )
     assert scene.origin == shifted.origin
-    found = SepDeblending().detect(shifted, np.zeros_like(shifted.images), ())
+    found = peer.detect(shifted, np.zeros_like(shifted.images), ())
     for y, x, _ in PAIR:
         near = [c for c in found if np.hypot(c.y - y - 100, c.x - x - 200) < 1]
         assert len(near) == 1 and near[0].score > 20
         assert near[0].footprint.contains(near[0].y, near[0].x)
     blend = make_blend(5)
-    outcome = run_scene(
-        KnownScene(blend.scene, detect(blend.scene), read_truth(blend)), {"sep": SepDeblending()}
-    )["sep"]
-    assert not outcome.candidates["target"].any()
+    known = KnownScene(blend.scene, detect(blend.scene), read_truth(blend))
+    assert not run_scene(known, {package: peer})[package].candidates["target"].any()
     assert HIDDEN in [source[:2] for source in BLEND_SOURCES]
+
+
+@pytest.mark.parametrize("package", DEBLENDINGS)
+def test_noise_alone_has_nothing_to_split(package):
+    pytest.importorskip("skimage" if package == "photutils" else package, reason=f"needs {package}")
+    scene = make_scene([], shape=(60, 60), rng=np.random.default_rng(1))
+    empty = np.zeros_like(scene.images)
+    blank = type(scene)(empty, scene.variance, scene.psfs, scene.bands)
+    assert load_peers([package])[package].detect(blank, empty, ()) == []
 
 
 def read_truth(content):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..deblend import engine_names
-from ..experiments.peers import ORACLE, SEP, peer_names
+from ..experiments.peers import DEBLENDINGS, ORACLE, peer_names
 from ..experiments.populations import POPULATIONS
 from ..network.package import DEFAULT_MODEL
 from .common import check_folder, limit_option, limits_of, progress_bar
@@ -90,8 +90,8 @@ __all__ = ["evaluate"]
     multiple=True,
     default=("matched_filter", "onnx"),
     show_default=True,
-    help="Who looks; several are possible. The oracle is told the true centres; sep is SExtractor's"
-    " deblending of all bands together.",
+    help="Who looks; several are possible. The oracle is told the true centres; sep and photutils"
+    " are SExtractor's and photutils' deblending of all bands together.",
 )
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package: a folder or a name.")
 @click.option(
@@ -141,7 +141,11 @@ def evaluate(
         raise click.UsageError("--leave-out, --degrade, --split and --pixel-scale need --scenes")
     if leave_out and degrade:
         raise click.UsageError("--leave-out does not go with --degrade")
-    need_extras("report", *(() if scenes else ("simulate",)), *(("peers",) if SEP in detectors else ()))
+    need_extras(
+        "report",
+        *(() if scenes else ("simulate",)),
+        *(("peers",) if DEBLENDINGS.keys() & set(detectors) else ()),
+    )
     detectors, jobs = tuple(dict.fromkeys(detectors)), jobs or usable_cores()
     paths = _paths(scenes, split)
     check_folder(out)

@@ -29,8 +29,8 @@ __all__ = ["EXTRAS", "need_extras", "what_to_install"]
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "simulate": ("galsim", "surveycodex"),
     "report": ("matplotlib", "jinja2"),
-    "peers": ("sep",),
     "files": ("photutils", "regions"),
+    "peers": ("sep", "photutils", "skimage"),
     "train": ("onnx", "safetensors", "tensorboard", "torchvision"),
 }
 

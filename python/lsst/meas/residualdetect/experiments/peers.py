@@ -18,26 +18,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 
 from ..detectors import NETWORK_DETECTORS, Detector, DetectorError, detector_names, load_detector
 
-__all__ = ["ORACLE", "SEP", "load_peers", "peer_names"]
+__all__ = ["DEBLENDINGS", "ORACLE", "load_peers", "peer_names"]
 
-ORACLE, SEP = "oracle", "sep"
+ORACLE = "oracle"
+
+DEBLENDINGS: Mapping[str, str] = {"sep": "SepDeblending", "photutils": "PhotutilsDeblending"}
+"""Packages that a user has who knows no residuals, and the classes that look with them."""
 
 
-def _sep() -> Detector:
+def _deblending(package: str) -> Detector:
     try:
-        from .sep_peer import SepDeblending
+        module = import_module(f"{__package__}.{package}_peer")
     except ImportError as error:
-        raise DetectorError(f"{error}; install sep to measure its deblending") from error
-    return SepDeblending()
+        raise DetectorError(f"{error}; install {package} to measure its deblending") from error
+    detector: Callable[[], Detector] = getattr(module, DEBLENDINGS[package])
+    return detector()
 
 
 def peer_names() -> tuple[str, ...]:
     """Names that `load_peers` knows."""
-    return (*detector_names(), SEP, ORACLE)
+    return (*detector_names(), *DEBLENDINGS, ORACLE)
 
 
 def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
@@ -62,7 +67,9 @@ def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
         Raised if there is none of a name, or it needs what is not installed.
     """
     return {
-        name: _sep() if name == SEP else load_detector(name, model if name in NETWORK_DETECTORS else "")
+        name: _deblending(name)
+        if name in DEBLENDINGS
+        else load_detector(name, model if name in NETWORK_DETECTORS else "")
         for name in names
         if name != ORACLE
     }

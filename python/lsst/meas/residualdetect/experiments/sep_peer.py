@@ -22,43 +22,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import sep
 
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
 from ..scene import Array, Scene
+from .chi_image import chi_image
 
-__all__ = ["SepDeblending", "chi_image"]
-
-
-def chi_image(scene: Scene) -> Array:
-    """All bands in one image, in units of its noise.
-
-    The root of the sum of squared significances (Szalay et al. 1999, AJ 117,
-    68), less its mean and over its standard deviation where there is but
-    noise: those of a chi distribution with a degree of freedom for each band
-    that has data.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        Coadds.
-
-    Returns
-    -------
-    chi : `numpy.ndarray`, (y, x), float32
-        0 where no band has data.
-    """
-    weights = scene.weights()
-    n = (weights > 0).sum(axis=0)
-    chi = np.sqrt((np.square(scene.images, dtype=np.float64) * weights).sum(axis=0))
-    mean, sigma = np.zeros(len(scene.bands) + 1), np.ones(len(scene.bands) + 1)
-    for k in range(1, len(mean)):
-        mean[k] = math.sqrt(2) * math.exp(math.lgamma((k + 1) / 2) - math.lgamma(k / 2))
-        sigma[k] = math.sqrt(k - mean[k] ** 2)
-    image: Array = np.where(n > 0, (chi - mean[n]) / sigma[n], 0).astype(np.float32)
-    return image
+__all__ = ["SepDeblending"]
 
 
 @dataclass(frozen=True)
