@@ -40,7 +40,7 @@ from afw_repository import (
     pipetask,
 )
 from lsst.meas.residualdetect.cli.common import pipeline_path
-from lsst.meas.residualdetect.injection.recovery import summarise_companions
+from lsst.meas.residualdetect.injection.companion_counts import summarise_companions
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.tasks.inject_companions import InjectCompanionsConfig, InjectCompanionsTask
 from lsst.meas.residualdetect.truth import PeakClass, TruthClass

@@ -29,9 +29,9 @@ from click.testing import CliRunner
 
 from conftest import make_scene
 from lsst.meas.residualdetect.cli import main
+from lsst.meas.residualdetect.io.plausibility import check_plausible
+from lsst.meas.residualdetect.io.remarks import Remarks
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
-from lsst.meas.residualdetect.plausibility import check_plausible
-from lsst.meas.residualdetect.remarks import Remarks
 from survey_files import CARDS, star, write
 
 SHAPE = (80, 90)

@@ -36,7 +36,9 @@ from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
 from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
-from lsst.meas.residualdetect.injection.companions import CompanionOptions, draw_companions, peak_fluxes
+from lsst.meas.residualdetect.injection.companion_counts import summarise_companions
+from lsst.meas.residualdetect.injection.companion_options import CompanionOptions
+from lsst.meas.residualdetect.injection.companions import draw_companions
 from lsst.meas.residualdetect.injection.light import (
     add_source_noise,
     companion_snr,
@@ -45,10 +47,10 @@ from lsst.meas.residualdetect.injection.light import (
 from lsst.meas.residualdetect.injection.recovery import (
     InjectedPatch,
     evaluate_companions,
-    summarise_companions,
 )
+from lsst.meas.residualdetect.noise import point_source_flux
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
-from lsst.meas.residualdetect.simulation.survey import draw_conditions
+from lsst.meas.residualdetect.simulation.conditions import draw_conditions
 from lsst.meas.residualdetect.tasks.evaluate_injected import (
     EvaluateInjectedConfig,
     EvaluateInjectedConnections,
@@ -163,7 +165,7 @@ def test_brightness_and_colours(sky):
     companions = draw(sky, delta_mag=(0.5, 1.5))
     hosts = {peak.id: number for number, peak in enumerate(detections.peaks)}
     positions = np.array([(peak.y, peak.x) for peak in detections.peaks])
-    flux, _ = peak_fluxes(scene, positions)
+    flux, _ = point_source_flux(scene.images, scene, *positions.T)
     host_flux = flux[[hosts[peak] for peak in companions["host_peak_id"]], 2]
     np.testing.assert_allclose(companions["delta_mag"], -2.5 * np.log10(companions["flux_i"] / host_flux))
     assert np.all((companions["delta_mag"] >= 0.5) & (companions["delta_mag"] <= 1.5))
@@ -247,7 +249,7 @@ def test_options_out_of_range(options, message):
 def test_fluxes_of_lone_points():
     sources = grid()
     scene = make_scene(sources, shape=(150, 150), origin=ORIGIN)
-    flux, sigma = peak_fluxes(scene, np.array([source[:2] for source in sources]))
+    flux, sigma = point_source_flux(scene.images, scene, *np.array([source[:2] for source in sources]).T)
     np.testing.assert_allclose(flux, [source[2] for source in sources], rtol=0.01)
     # The error of a matched filter in white noise of unit variance.
     np.testing.assert_allclose(sigma[12], 2 * np.sqrt(np.pi) * np.array(PSF_SIGMAS_PIX), rtol=0.01)

@@ -27,7 +27,7 @@ from lsst.meas.residualdetect.detection.merged_peaks import CullPeaksOptions, cu
 from lsst.meas.residualdetect.detections import Peak
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
 from lsst.meas.residualdetect.noise import (
-    point_source_information,
+    point_source_flux,
     point_source_snr,
     point_source_sums,
     psf_smoothed,
@@ -99,16 +99,17 @@ def test_the_noise_of_a_smoothed_image_is_that_of_its_pixels():
         assert half.std() == pytest.approx(1, abs=0.05)
 
 
-def test_the_information_of_a_place_is_that_of_its_own_noise():
+def test_the_flux_of_a_place_is_as_sure_as_its_own_noise():
     variance = np.ones((3, 60, 64), np.float32)
     variance[:, :, 32:] = 100.0
     scene = replace(make_scene([]), variance=variance)
-    quiet, loud, off = point_source_information(
-        scene, np.array([30.0, 30.0, 30.0]), np.array([11.0, 52.0, 90.0])
+    flux, sigma = point_source_flux(
+        scene.images, scene, np.array([30.0, 30.0, 30.0]), np.array([11.0, 52.0, 90.0])
     )
+    quiet, loud, off = sigma**-2
     np.testing.assert_allclose(quiet, np.square(scene.psfs).sum(axis=(1, 2)), rtol=1e-3)
     np.testing.assert_allclose(loud, quiet / 100, rtol=1e-3)
-    assert not off.any()
+    assert not off.any() and not flux.any()
 
 
 def test_isolated_sources_are_found_in_all_bands():

@@ -27,10 +27,10 @@ from galsim.des import DES_PSFEx
 
 from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.io.fits_common import FitsError
+from lsst.meas.residualdetect.io.remarks import Remarks
 from lsst.meas.residualdetect.io.survey.fits_planes import FitsPath
 from lsst.meas.residualdetect.io.survey.fits_psf import PsfWidth, centred_psf, read_psf
 from lsst.meas.residualdetect.io.survey.fits_scene import read_fits_scene
-from lsst.meas.residualdetect.remarks import Remarks
 from survey_files import SHAPE, noise_image, star, write
 
 REFUSED = (SceneError, FitsError)

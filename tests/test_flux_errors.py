@@ -25,7 +25,7 @@ from conftest import make_scene
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.deblend.flux_errors import flux_errors
 from lsst.meas.residualdetect.detection import detections_at
-from lsst.meas.residualdetect.noise import point_source_information
+from lsst.meas.residualdetect.noise import point_source_flux
 from lsst.meas.residualdetect.scene_model import ParentModel, SceneModel, SourceModel, gaussian_psf
 
 
@@ -42,7 +42,7 @@ def point_sources(scene, places):
 def test_an_isolated_point_source_has_the_error_of_its_psf_flux():
     scene = make_scene([], noise=3.0, origin=(100, 200))
     errors = flux_errors(scene, point_sources(scene, [(130, 230)]), [1])
-    expected = point_source_information(scene, np.array([130.0]), np.array([230.0])) ** -0.5
+    _, expected = point_source_flux(scene.images, scene, np.array([130.0]), np.array([230.0]))
     np.testing.assert_allclose(errors, expected, rtol=0.01)
 
 

@@ -27,12 +27,12 @@ from astropy.wcs import WCS
 
 from lsst.meas.residualdetect.boxes import nearest_pixel
 from lsst.meas.residualdetect.io.fits_common import FitsError
+from lsst.meas.residualdetect.io.remarks import Remarks
 from lsst.meas.residualdetect.io.survey.fits_planes import FitsPath
 from lsst.meas.residualdetect.io.survey.fits_psf import PsfWidth
 from lsst.meas.residualdetect.io.survey.fits_scene import read_fits_scene
 from lsst.meas.residualdetect.io.survey.known_table import read_footprints, read_known
 from lsst.meas.residualdetect.io.survey.sky_wcs import SkyWcs
-from lsst.meas.residualdetect.remarks import Remarks
 from survey_files import CARDS, SHAPE, noise_image, star, write
 
 PEAKS = np.array([[10.0, 20.0], [25.0, 30.0], [40.5, 12.25]])

@@ -28,10 +28,10 @@ from lsst.meas.residualdetect.simulation import (
     simulate_scene,
     simulate_scenes,
 )
+from lsst.meas.residualdetect.simulation.conditions import draw_conditions, round_psf
 from lsst.meas.residualdetect.simulation.rendering import render_sources
 from lsst.meas.residualdetect.simulation.simulation_options import BANDS, ZERO_POINT
 from lsst.meas.residualdetect.simulation.sources import Component, Sources, flux_njy
-from lsst.meas.residualdetect.simulation.survey import draw_conditions, round_psf
 
 EMPTY = {"density": 0.0, "star_density": 0.0}
 

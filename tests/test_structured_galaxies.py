@@ -23,12 +23,12 @@ import numpy as np
 import pytest
 
 from lsst.meas.residualdetect.simulation import SimulationOptions
+from lsst.meas.residualdetect.simulation.conditions import draw_conditions
 from lsst.meas.residualdetect.simulation.rendering import render_sources
 from lsst.meas.residualdetect.simulation.simulation_options import BANDS
 from lsst.meas.residualdetect.simulation.sources import Component, Sources
 from lsst.meas.residualdetect.simulation.structure import SIDE, draw_disk
 from lsst.meas.residualdetect.simulation.structured import library_number
-from lsst.meas.residualdetect.simulation.survey import draw_conditions
 
 
 def galaxies(n: int, q: float = 0.6, bulge: float = 0.2) -> Sources:

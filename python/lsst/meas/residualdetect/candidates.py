@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .boxes import Box, is_inside, nearest_pixel
-from .detections import Detections, Footprint, Parent, Peak
+from .detections import Detections, Footprint, Parent, Peak, positions_of
 from .scene import Scene
 from .suppression import near_known, repeats
 
@@ -263,7 +263,7 @@ def add_candidates(
     catalogue = _Catalogue(detections, scene, left_alone)
     placements: dict[int, Placement] = {}
     places = np.array([(candidate.y, candidate.x) for candidate in candidates]).reshape(-1, 2)
-    known = np.array([(peak.y, peak.x) for peak in detections.peaks]).reshape(-1, 2)
+    known = positions_of(detections.peaks)
     near_peak = near_known(places, known, min_distance_pix)
     usable = []
     for index in ranked(candidates):

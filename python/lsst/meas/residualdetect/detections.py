@@ -27,7 +27,7 @@ from scipy import ndimage
 
 from .boxes import Box, is_inside, nearest_pixel
 
-__all__ = ["Detections", "Footprint", "Parent", "Peak"]
+__all__ = ["Detections", "Footprint", "Parent", "Peak", "positions_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +150,11 @@ class Peak:
     def from_residual(self) -> bool:
         """Whether it was found in a residual."""
         return self.iteration > 0
+
+
+def positions_of(peaks: Sequence[Peak]) -> npt.NDArray[np.float64]:
+    """Positions (y, x) of peaks: (n, 2), float64."""
+    return np.array([(peak.y, peak.x) for peak in peaks], np.float64).reshape(-1, 2)
 
 
 @dataclass(frozen=True)

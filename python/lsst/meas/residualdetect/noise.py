@@ -31,11 +31,12 @@ from .scene import Array, Positions, Scene
 
 __all__ = [
     "correlate",
-    "point_source_information",
+    "point_source_flux",
     "point_source_snr",
     "point_source_sums",
     "psf_smoothed",
     "significance",
+    "snr_over_bands",
 ]
 
 # Of a PSF that falls on bad pixels but for a tenth of its weight nothing is
@@ -172,11 +173,13 @@ def _around(
         yield box, weights, psfs
 
 
-def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) -> Array:
-    """Signal-to-noise ratio of point sources at given places, band by band.
+def point_source_flux(
+    images: Array, scene: Scene, y: Positions, x: Positions
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Fluxes of point sources at given places, each as if alone.
 
-    The same as `significance` of `point_source_sums` at the nearest pixels,
-    worked out there alone.
+    The same as from `point_source_sums` at the nearest pixels, worked out
+    there alone.
 
     Parameters
     ----------
@@ -189,37 +192,29 @@ def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) ->
 
     Returns
     -------
-    snr : `numpy.ndarray`, (n, band), float32
-        0 where good pixels see hardly anything of the PSF.
+    flux, sigma : `numpy.ndarray`, (n, band), float64
+        Flux and its standard deviation in image units; 0 and infinite where
+        good pixels see hardly anything of the PSF.
     """
-    snr = np.zeros((len(y), len(scene.bands)), np.float32)
+    flux = np.zeros((len(y), len(scene.bands)))
+    sigma = np.full_like(flux, np.inf)
     for place, (box, weights, psfs) in enumerate(_around(scene, y, x)):
-        signal = (weights * psfs * images[:, *box]).sum(axis=(1, 2))
         norm = (weights * psfs**2).sum(axis=(1, 2))
-        snr[place] = significance(signal, norm)
-    return snr
+        seen = norm > 0
+        flux[place, seen] = (weights * psfs * images[:, *box]).sum(axis=(1, 2))[seen] / norm[seen]
+        sigma[place, seen] = norm[seen] ** -0.5
+    return flux, sigma
 
 
-def point_source_information(scene: Scene, y: Positions, x: Positions) -> npt.NDArray[np.float64]:
-    """Inverse variance of a point source's flux at given places.
-
-    The signal-to-noise ratio that an isolated source of flux f is expected to
-    have is f times the root of this.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        Gives noise, bad pixels and PSFs.
-    y, x : `numpy.ndarray`, (n,)
-        Patch coordinates.
-
-    Returns
-    -------
-    information : `numpy.ndarray`, (n, band), float64
-        ``sum(w p^2)`` over the pixels around, in inverse squared image units;
-        0 where good pixels see hardly anything of the PSF.
+def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) -> Array:
+    """Signal-to-noise ratio of point sources at given places, band by band:
+    (n, band), float32; 0 where nothing is known. See `point_source_flux`.
     """
-    information = np.zeros((len(y), len(scene.bands)))
-    for place, (_, weights, psfs) in enumerate(_around(scene, y, x)):
-        information[place] = (weights * psfs**2).sum(axis=(1, 2))
-    return information
+    return np.divide(*point_source_flux(images, scene, y, x)).astype(np.float32)
+
+
+def snr_over_bands(flux: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Signal-to-noise ratios over all bands: (n,), from `point_source_flux`; a
+    negative flux adds nothing.
+    """
+    return np.sqrt(np.square(np.maximum(flux, 0) / sigma).sum(axis=1))

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from ..deblend import engine_names
+from ..detections import positions_of
 from .common import check_folder, progress_bar
 from .fits_arguments import fits_options
 from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
@@ -74,7 +74,7 @@ def deblend(scenes: tuple[Path, ...], out: Path, engine: str, **images: Any) -> 
                 out / f"{content.scene.name}.npz",
                 replace(
                     content,
-                    peaks=np.array([(peak.y, peak.x) for peak in detections.peaks]).reshape(-1, 2),
+                    peaks=positions_of(detections.peaks),
                     footprints=detections.labels(content.scene.shape, content.scene.origin),
                     model=model.image(content.scene),
                 ),

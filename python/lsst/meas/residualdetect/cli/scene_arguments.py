@@ -54,9 +54,9 @@ def scene_contents(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> Itera
     images : `~collections.abc.Mapping`
         Arguments of `read_images`.
     """
+    from ..io.plausibility import check_plausible
+    from ..io.remarks import Remarks
     from ..io.scene_file import read_scene_file
-    from ..plausibility import check_plausible
-    from ..remarks import Remarks
 
     of_images = read_images(**images)
     if of_images is not None:

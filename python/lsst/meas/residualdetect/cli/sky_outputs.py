@@ -165,7 +165,5 @@ class SkyOutputs:
                 CREATOR=meta["CREATOR"],
             )
         if self.picture is not None:
-            from ..find_missing.missing_figure import missing_png
-
             with whole_file(self.picture) as temporary:
-                temporary.write_bytes(missing_png(missing, model_after=image))
+                missing.plot(model_after=image).savefig(temporary, format="png")

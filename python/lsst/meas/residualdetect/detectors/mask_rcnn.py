@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ..boxes import nearest_pixel
 from ..candidates import Candidate
-from ..detections import Footprint, Peak
+from ..detections import Footprint, Peak, positions_of
 from ..network.calibration import covariates, filtered_noise, noise_boxes
 from ..network.features import CANONICAL_BANDS, channels_in_box, in_noise_units
 from ..network.package import ModelPackage
@@ -120,7 +120,7 @@ class MaskRcnn:
         Candidates come in the order of their scores, surest first.
         """
         self._check_pixel_scale(scene)
-        known = np.array([(peak.y, peak.x) for peak in peaks]).reshape(-1, 2)
+        known = positions_of(peaks)
         noise = self._noise(scene, model)
         tiles = make_tiles(scene.shape, self.tile_size, self.package.margin, self.package.stride)
 

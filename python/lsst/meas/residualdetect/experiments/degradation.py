@@ -27,10 +27,10 @@ from scipy.spatial import KDTree
 
 from ..deblend import deblend
 from ..detection import detect, detections_at
+from ..detections import positions_of
 from ..scene import Scene
 from ..truth.evaluation import EvaluationOptions
 from ..truth.measures import FWHM_PER_SIGMA, source_snr
-from ..truth.taxonomy import positions_of
 from ..truth.worse import make_worse
 from .known_scenes import KnownScene, Truth
 

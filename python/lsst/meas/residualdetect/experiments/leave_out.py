@@ -32,7 +32,7 @@ from astropy.table import Table, vstack
 from scipy.spatial import KDTree
 
 from ..deblend import deblend_scenes
-from ..detections import Detections
+from ..detections import Detections, positions_of
 from ..detectors import Detector
 from ..find_missing import FindMissingOptions, Missing, find_missing
 from ..plots.close_ups import CloseUp, take_close_up
@@ -40,7 +40,7 @@ from ..plots.pictures import white_balance
 from ..scene_model import SceneModel
 from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass
 from ..truth.measures import FWHM_PER_SIGMA, psf_sigma_pix, source_snr
-from ..truth.taxonomy import TruthLabels, classify_new_peaks, positions_of
+from ..truth.taxonomy import TruthLabels, classify_new_peaks
 from .known_scenes import KnownScene
 
 __all__ = ["LeftOut", "leave_out", "rounds"]

@@ -17,16 +17,19 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import escape
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from astropy.table import Table
 
 from ..candidates import Candidate, Fate, Placement, add_candidates
 from ..deblend.singles import SKY_OBJECT
-from ..detections import Detections, Peak
+from ..detections import Detections, Peak, positions_of
 from ..scene import Array, Scene
 from .candidate_table import candidate_table
 
@@ -34,6 +37,9 @@ if TYPE_CHECKING:  # an extra
     from matplotlib.figure import Figure
 
 __all__ = ["Missing"]
+
+# Of a parent's surroundings.
+_MARGIN_PIX = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +133,54 @@ class Missing:
         """All candidates; see `candidate_table`."""
         return candidate_table(self.scene, self.residual, self.candidates, self.placements)
 
-    def plot(self, parent: int | None = None) -> Figure:
-        """A parent, or the whole scene, in pictures; see `missing_figure`."""
-        from .missing_figure import missing_figure
+    def plot(self, parent: int | None = None, *, model_after: Array | None = None) -> Figure:
+        """What was found, in pictures; see `found_figure`.
 
-        return missing_figure(self, parent)
+        Parameters
+        ----------
+        parent : `int`, optional
+            Id of the parent to show; the whole scene if absent.
+        model_after : `numpy.ndarray`, (band, y, x), float32, optional
+            Model of known and new sources, for a further panel.
+
+        Returns
+        -------
+        figure : `matplotlib.figure.Figure`
+            Axes in patch coordinates.
+
+        Raises
+        ------
+        ValueError
+            Raised if there is no such parent.
+        """
+        from ..plots.found_figure import found_figure
+        from ..plots.markers import Window
+
+        window = Window(*self.scene.origin, *self.scene.shape)
+        if parent is not None:
+            boxes = {one.id: one.footprint.bbox for one in (*self.before, *self.detections)}
+            if parent not in boxes:
+                raise ValueError(f"scene {self.scene.name!r} has no parent {parent}")
+            window = Window.around(boxes[parent], _MARGIN_PIX, self.scene)
+        models = {"residual": self.model_image}
+        if model_after is not None:
+            models = {"residual before": self.model_image, "residual after": model_after}
+        known, new = positions_of(self.before.peaks), positions_of(self.new_peaks)
+        return found_figure(self.scene, models, known, new, window)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from .missing_figure import missing_html
-
-        return missing_html(self)
+        """What a notebook shows: the new sources as a table, under a picture."""
+        table = self.table
+        new = table[table["peak"] > 0]
+        stream = BytesIO()
+        self.plot().savefig(stream, format="png")
+        picture = b64encode(stream.getvalue()).decode()
+        return (
+            f"<p><b>{escape(self.scene.name or 'scene')}</b>: {len(new)} new of {len(table)} candidates, "
+            f"{len(self.before.peaks)} known; score from {self.score_threshold:.3g}</p>"
+            f'<img style="max-width: 100%" src="data:image/png;base64,{picture}"/>'
+            f"{new._repr_html_()}"
+        )
 
     def at_threshold(self, score_threshold: float) -> Missing:
         """The same candidates taken from another score on.

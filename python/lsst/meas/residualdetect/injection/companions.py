@@ -29,142 +29,17 @@ from astropy.table import Table
 from scipy.spatial import KDTree
 
 from ..boxes import is_inside, nearest_pixel
-from ..detections import Detections, Parent, Peak
-from ..noise import point_source_sums
+from ..detections import Detections, Parent, Peak, positions_of
+from ..noise import point_source_flux, snr_over_bands
 from ..scene import Scene
 from ..truth.matching import Floats
 from ..truth.measures import FWHM_PER_SIGMA, psf_sigma_pix
-from ..truth.taxonomy import positions_of
+from .companion_options import CompanionOptions
 
-__all__ = [
-    "CompanionOptions",
-    "draw_companions",
-    "peak_fluxes",
-    "snr_over_bands",
-]
+__all__ = ["draw_companions"]
 
 # Standard deviation of the Gaussian of unit half-light radius.
 _SIGMA_PER_HALF_LIGHT = 1 / math.sqrt(2 * math.log(2))
-
-_RANGES = ("separation_fwhm", "delta_mag", "snr", "half_light_radius_arcsec")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompanionOptions:
-    """What to inject beside which objects.
-
-    Parameters
-    ----------
-    fraction : `float`
-        Of the peaks that are bright enough, this fraction gets a companion.
-    separation_fwhm : `tuple` [`float`, `float`]
-        Range of distances from the host, in units of the PSF's full width at
-        half maximum (median over bands).
-    brightness : `str`
-        ``"delta_mag"``: magnitudes fainter than the host in the reference
-        band, uniform in ``delta_mag``. ``"snr"``: signal-to-noise ratio over
-        all bands, log-uniform in ``snr``, whatever the host.
-    delta_mag, snr : `tuple` [`float`, `float`]
-        The ranges.
-    min_snr : `float`
-        Companions of a lower expected signal-to-noise ratio are drawn anew.
-    reference_band : `str`
-        Band of ``delta_mag``, to which colours refer.
-    min_host_snr : `float`
-        Signal-to-noise ratio in the reference band from which a peak may be
-        a host.
-    min_donor_snr : `float`
-        Signal-to-noise ratio over all bands, and half of it in the reference
-        band, from which an object may give a companion its colours.
-    isolation_fwhm : `float`
-        Companions are no nearer to each other than this.
-    star_fraction : `float`
-        Share of companions that are points.
-    half_light_radius_arcsec : `tuple` [`float`, `float`]
-        Range of the others' sizes, log-uniform.
-    sersic_indices : `tuple` [`float`, ...]
-        Their profiles, one as likely as another.
-    min_axis_ratio : `float`
-        Their axis ratios are uniform from here to 1.
-    n_tries : `int`
-        A host beside which no companion fits in so many tries gets none.
-
-    Raises
-    ------
-    ValueError
-        Raised if a value is out of range.
-    """
-
-    fraction: float = 0.1
-    separation_fwhm: tuple[float, float] = (0.5, 2.0)
-    brightness: str = "delta_mag"
-    delta_mag: tuple[float, float] = (0.0, 3.0)
-    snr: tuple[float, float] = (8.0, 100.0)
-    min_snr: float = 8.0
-    reference_band: str = "i"
-    min_host_snr: float = 10.0
-    min_donor_snr: float = 20.0
-    isolation_fwhm: float = 4.0
-    star_fraction: float = 0.1
-    half_light_radius_arcsec: tuple[float, float] = (0.1, 0.5)
-    sersic_indices: tuple[float, ...] = (1.0, 4.0)
-    min_axis_ratio: float = 0.3
-    n_tries: int = 20
-
-    def __post_init__(self) -> None:
-        for name in _RANGES:
-            values = getattr(self, name)
-            if len(values) != 2 or not values[0] <= values[1]:
-                raise ValueError(f"{name} is {values}; expected two numbers, the smaller one first")
-            if name != "delta_mag" and not values[0] > 0:
-                raise ValueError(f"{name} is {values}; expected positive numbers")
-        for name in ("fraction", "star_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
-        if not 0 < self.min_axis_ratio <= 1:
-            raise ValueError(f"min_axis_ratio is {self.min_axis_ratio}; expected a number above 0, up to 1")
-        if self.brightness not in ("delta_mag", "snr"):
-            raise ValueError(f"brightness is {self.brightness!r}; expected 'delta_mag' or 'snr'")
-        # GalSim draws Sersic profiles of these indices.
-        if not self.sersic_indices or not all(0.3 < n < 6.2 for n in self.sersic_indices):
-            raise ValueError(f"sersic_indices are {self.sersic_indices}; expected numbers from 0.3 to 6.2")
-
-
-def peak_fluxes(scene: Scene, positions: Floats) -> tuple[Floats, Floats]:
-    """Fluxes of point sources at given places, each as if alone.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        Coadds.
-    positions : `numpy.ndarray`, (n, 2)
-        Positions (y, x) in patch coordinates, on the image; the nearest
-        pixels are taken.
-
-    Returns
-    -------
-    flux, sigma : `numpy.ndarray`, (n, band), float64
-        Flux and its standard deviation in image units; 0 and infinite where
-        there are no good pixels.
-    """
-    rows, columns = nearest_pixel(positions, scene.origin).T
-    weights = scene.weights()
-    flux = np.zeros((len(positions), len(scene.bands)))
-    sigma = np.full_like(flux, np.inf)
-    for band in range(len(scene.bands)):
-        signal, norm = point_source_sums(scene.images[band], weights[band], scene.psfs[band])
-        here = norm[rows, columns].astype(np.float64)
-        seen = here > 0
-        flux[seen, band] = signal[rows, columns][seen] / here[seen]
-        sigma[seen, band] = 1 / np.sqrt(here[seen])
-    return flux, sigma
-
-
-def snr_over_bands(flux: Floats, sigma: Floats) -> Floats:
-    """Signal-to-noise ratios over all bands: (n,), from `peak_fluxes`; a
-    negative flux adds nothing.
-    """
-    return np.sqrt(np.square(np.maximum(flux, 0) / sigma).sum(axis=1))
 
 
 def _point_sigmas(scene: Scene) -> Floats:
@@ -349,7 +224,7 @@ def _prepare(
     positions = positions_of(tuple(peak for peak, _, _ in owned))
     reference = scene.bands.index(options.reference_band)
     good = ~scene.bad()[reference]
-    flux, sigma = peak_fluxes(scene, positions)
+    flux, sigma = point_source_flux(scene.images, scene, *positions.T)
     snr = flux[:, reference] / sigma[:, reference]
     donors = (snr_over_bands(flux, sigma) >= options.min_donor_snr) & (snr >= options.min_donor_snr / 2)
     seen = np.isfinite(sigma)

@@ -29,13 +29,13 @@ from scipy.spatial import KDTree
 
 from ..boxes import nearest_pixel
 from ..detection import DetectionOptions, detect
-from ..detections import Detections, Peak
+from ..detections import Detections, Peak, positions_of
+from ..noise import point_source_flux, snr_over_bands
 from ..scene import Scene
 from ..scene_model import SceneModel
 from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass, TruthClass
 from ..truth.matching import Floats, match_peaks
 from ..truth.measures import psf_sigma_pix
-from ..truth.metrics import binned_recovery
 from ..truth.pooling import TARGETS
 from ..truth.taxonomy import (
     CLASS_DTYPE,
@@ -43,19 +43,13 @@ from ..truth.taxonomy import (
     TruthLabels,
     classify_new_peaks,
     classify_truth,
-    positions_of,
 )
-from .companions import peak_fluxes, snr_over_bands
 
 __all__ = [
-    "DELTA_MAG_EDGES",
     "InjectedPatch",
     "InjectedResult",
     "evaluate_companions",
-    "summarise_companions",
 ]
-
-DELTA_MAG_EDGES = (0.5, 1.0, 1.5, 2.0, 2.5)
 
 Booleans = npt.NDArray[np.bool_]
 
@@ -174,7 +168,7 @@ def _recognized(
     options: EvaluationOptions,
 ) -> Booleans:
     """Companions that ordinary detection gives a peak of their own."""
-    flux, sigma = peak_fluxes(scene, known)
+    flux, sigma = point_source_flux(scene.images, scene, *known.T)
     known_snr = snr_over_bands(flux, sigma)
     labels = classify_truth(
         detect(scene, detection),
@@ -309,74 +303,3 @@ def _peak_table(
             "distance_pix": distance,
         }
     )
-
-
-def _recovery_by(
-    companions: Table, column: str, edges: Sequence[float], rows: Booleans
-) -> dict[str, list[Any]]:
-    bins = binned_recovery(
-        np.asarray(companions[column], dtype=np.float64)[rows],
-        np.asarray(companions["recovered"])[rows],
-        edges,
-    )
-    return {
-        "edges": [float(edge) for edge in edges],
-        "n": [item.n for item in bins],
-        "n_recovered": [item.n_recovered for item in bins],
-    }
-
-
-def summarise_companions(
-    companions: Table, peaks: Table, options: EvaluationOptions | None = None
-) -> dict[str, Any]:
-    """Counts of one patch, or of several end to end.
-
-    Parameters
-    ----------
-    companions, peaks : `astropy.table.Table`
-        Of `InjectedResult`.
-    options : `EvaluationOptions`, optional
-        Bin edges.
-
-    Returns
-    -------
-    summary : `dict`
-        ``n_companions``; ``n_faint``, ``n_missed`` and ``n_confused`` of
-        them, which do not count; ``n_to_find``, which do, and
-        ``n_recovered``; of those that ordinary detection does not recognise
-        either, ``n_to_find_unrecognized`` and ``n_recovered_unrecognized``;
-        of the new peaks that were not there without companions, ``n_right``,
-        ``n_shreds`` and ``n_spurious``, and of those that were,
-        ``n_unlabelled``. ``recovery_by_<property>`` and
-        ``recovery_unrecognized_by_<property>``, for ``separation_fwhm``,
-        ``snr`` and ``delta_mag``: ``edges`` of bins, of which the first and
-        last are open, and in each ``n`` and ``n_recovered``.
-    """
-    options = EvaluationOptions() if options is None else options
-    name, peak_name = np.asarray(companions["class"]), np.asarray(peaks["class"])
-    counted, recovered, confused, recognized = (
-        np.asarray(companions[column]).astype(bool)
-        for column in ("counted", "recovered", "confused", "recognized")
-    )
-    summary: dict[str, Any] = {
-        "n_companions": len(companions),
-        "n_faint": int((name == TruthClass.FAINT).sum()),
-        "n_missed": int((name == TruthClass.MISSED).sum()),
-        "n_confused": int((confused & np.isin(name, TARGETS)).sum()),
-        "n_to_find": int(counted.sum()),
-        "n_recovered": int(recovered.sum()),
-        "n_to_find_unrecognized": int((counted & ~recognized).sum()),
-        "n_recovered_unrecognized": int((recovered & ~recognized).sum()),
-        "n_right": int((peak_name == PeakClass.RIGHT).sum()),
-        "n_shreds": int((peak_name == PeakClass.SHRED).sum()),
-        "n_spurious": int((peak_name == PeakClass.SPURIOUS).sum()),
-        "n_unlabelled": int((peak_name == PeakClass.UNLABELLED).sum()),
-    }
-    for prefix, rows in (("recovery", counted), ("recovery_unrecognized", counted & ~recognized)):
-        for column, edges in (
-            ("separation_fwhm", options.separation_edges_fwhm),
-            ("snr", options.snr_edges),
-            ("delta_mag", DELTA_MAG_EDGES),
-        ):
-            summary[f"{prefix}_by_{column}"] = _recovery_by(companions, column, edges, rows)
-    return summary

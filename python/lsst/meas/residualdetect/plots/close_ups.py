@@ -96,11 +96,7 @@ def take_close_up(
     """
     window = window_around(scene, *place, size)
     corner = np.array([window.top, window.left])
-    rows, columns = (
-        slice(start - first, start - first + side)
-        for start, first, side in zip(corner, scene.origin, (window.height, window.width), strict=True)
-    )
-    part, its_model = window.cut(scene), model[:, rows, columns]
+    part, its_model = window.cut(scene), model[:, *window.box(scene)]
     pictures = (
         colour_picture(part.images, gains, scene.bands),
         colour_picture(its_model, gains, scene.bands),

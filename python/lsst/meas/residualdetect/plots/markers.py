@@ -24,11 +24,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..boxes import nearest_pixel
-from ..detections import Detections
+from ..boxes import Box, nearest_pixel
+from ..detections import Detections, positions_of
 from ..scene import Scene
 from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
-from ..truth.taxonomy import positions_of
 
 __all__ = [
     "Marker",
@@ -67,10 +66,24 @@ class Window:
     height: int
     width: int
 
+    @classmethod
+    def around(cls, box: Box, margin_pix: int, scene: Scene) -> Window:
+        """A box in patch coordinates with a margin, as far as it is in a scene."""
+        sides = [
+            (max(side.start - margin_pix, start), min(side.stop + margin_pix, start + length))
+            for side, start, length in zip(box, scene.origin, scene.shape, strict=True)
+        ]
+        (top, bottom), (left, right) = sides
+        return cls(top, left, bottom - top, right - left)
+
+    def box(self, scene: Scene) -> Box:
+        """Its rows and columns in the arrays of a scene that holds it."""
+        y, x = self.top - scene.origin[0], self.left - scene.origin[1]
+        return slice(y, y + self.height), slice(x, x + self.width)
+
     def cut(self, scene: Scene) -> Scene:
         """The window's part of a scene that holds it."""
-        y, x = self.top - scene.origin[0], self.left - scene.origin[1]
-        pixels = (slice(None), slice(y, y + self.height), slice(x, x + self.width))
+        pixels = (slice(None), *self.box(scene))
         return replace(
             scene,
             images=scene.images[pixels],

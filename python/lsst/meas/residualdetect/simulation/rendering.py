@@ -29,10 +29,10 @@ from scipy import fft
 
 from ..boxes import nearest_pixel
 from ..scene import Array
+from .conditions import BandConditions, round_psf
 from .simulation_options import BANDS, SimulationOptions
 from .sources import Sources, Values, flux_njy
 from .structured import library_number, structured_disk
-from .survey import BandConditions, round_psf
 
 __all__ = ["Stamp", "render_sources"]
 

@@ -27,6 +27,7 @@ from scipy import ndimage
 
 from ..scene import MASK_PLANES, Array, Scene
 from .catsim import draw_from_catalogue
+from .conditions import draw_conditions
 from .counts import BRIGHTEST_GALAXY, BRIGHTEST_STAR, draw_magnitudes, galaxy_counts, star_counts
 from .placement import place_galaxies, place_stars
 from .population import draw_galaxies, draw_redshifts
@@ -34,7 +35,6 @@ from .rendering import Stamp, render_sources
 from .simulation_options import BANDS, SimulationOptions
 from .sources import Sources, Values
 from .stars import draw_stars
-from .survey import draw_conditions
 
 __all__ = ["Truth", "simulate_scene", "simulate_with_stamps"]
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from lsst.pex.config import ChoiceField, Config, Field, ListField, RangeField
 
-from ..injection.companions import CompanionOptions
+from ..injection.companion_options import CompanionOptions
 
 __all__ = ["CompanionOptionsConfig"]
 

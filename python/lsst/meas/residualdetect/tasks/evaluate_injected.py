@@ -30,7 +30,8 @@ from lsst.pex.config import ListField, RangeField
 
 from ..butler import load_catalogues, load_images, load_models
 from ..detection import DetectionOptions
-from ..injection.recovery import InjectedPatch, evaluate_companions, summarise_companions
+from ..injection.companion_counts import summarise_companions
+from ..injection.recovery import InjectedPatch, evaluate_companions
 from ..scene import DEFAULT_BAD_PLANES
 from ..truth import EvaluationOptions
 from .patch import PATCH_DIMENSIONS, read_scene, wavelength_order

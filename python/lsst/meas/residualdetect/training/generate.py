@@ -25,7 +25,7 @@ import numpy as np
 
 from ..deblend import check_engine, deblend_scenes
 from ..detection import detect, detections_at
-from ..detections import Detections
+from ..detections import Detections, positions_of
 from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..network.significance import matched_psfs
 from ..scene import Scene
@@ -60,7 +60,7 @@ def _tell(
     if not len(told):
         return detections
     told = told + rng.normal(0, _JITTER_PIX, told.shape)
-    old = np.array([(peak.y, peak.x) for peak in detections.peaks]).reshape(-1, 2)
+    old = positions_of(detections.peaks)
     peaks = np.concatenate([old, np.clip(told, 0, np.array(scene.shape) - 1)])
     return detections_at(scene, peaks, detections.labels(scene.shape))
 

@@ -22,7 +22,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..boxes import is_inside, nearest_pixel
-from ..detections import Detections
+from ..detections import Detections, positions_of
 from .evaluation import Evaluation, EvaluationOptions, PatchResult, PeakClass
 from .matching import Floats, Integers
 from .measures import (
@@ -38,7 +38,6 @@ from .taxonomy import (
     TruthLabels,
     classify_new_peaks,
     classify_truth,
-    positions_of,
 )
 
 __all__ = ["evaluate_patch"]

@@ -25,22 +25,17 @@ import numpy.typing as npt
 from scipy.spatial import KDTree
 
 from ..boxes import nearest_pixel
-from ..detections import Detections, Peak
+from ..detections import Detections, positions_of
 from ..scene import Scene
 from .evaluation import EvaluationOptions, PatchResult, PeakClass, TruthClass
 from .matching import Floats, Integers, match_in_turn, match_peaks
 from .measures import core_owner
 
-__all__ = ["PeakLabels", "TruthLabels", "classify_new_peaks", "classify_truth", "positions_of"]
+__all__ = ["PeakLabels", "TruthLabels", "classify_new_peaks", "classify_truth"]
 
 Names = npt.NDArray[np.str_]
 
 CLASS_DTYPE = "U20"
-
-
-def positions_of(peaks: tuple[Peak, ...]) -> Floats:
-    """Positions (y, x) of peaks: (n, 2), float64."""
-    return np.array([(peak.y, peak.x) for peak in peaks], dtype=np.float64).reshape(len(peaks), 2)
 
 
 def _distances(a: Floats, b: Floats, index: Integers) -> Floats:

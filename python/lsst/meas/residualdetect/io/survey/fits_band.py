@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...remarks import Remarks
 from ...scene import Array
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from .fits_mask import mask_planes_of, planes_of_pixels
 from .fits_noise import blank_scatter, noise_kind, to_variance
 from .fits_planes import (

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...remarks import Remarks
 from ..fits_common import FitsError
+from ..remarks import Remarks
 
 __all__ = ["mask_planes_of", "planes_of_pixels"]
 

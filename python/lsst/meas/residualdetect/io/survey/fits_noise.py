@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from astropy.stats import sigma_clip
 
-from ...remarks import Remarks
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from .fits_planes import NOISE_KINDS
 
 __all__ = ["blank_scatter", "noise_kind", "to_variance"]

@@ -34,8 +34,8 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from ...remarks import Remarks
 from ..fits_common import FitsError
+from ..remarks import Remarks
 
 __all__ = [
     "NOISE_KINDS",

@@ -26,9 +26,9 @@ import numpy.typing as npt
 from astropy.io import fits
 from scipy.ndimage import fourier_shift
 
-from ...remarks import Remarks
 from ...scene import SceneError
 from ..fits_common import FitsError
+from ..remarks import Remarks
 from .fits_planes import FitsPath, find_plane, open_fits
 from .known_table import positions_of
 from .sky_wcs import SkyWcs

@@ -30,12 +30,12 @@ import numpy.typing as npt
 from scipy.ndimage import label as label_islands
 
 from ...boxes import nearest_pixel
-from ...plausibility import check_plausible
-from ...remarks import Remarks
 from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
 from ...scene_model import pad_centered
 from ..band_names import canonical_bands
 from ..fits_common import FitsError
+from ..plausibility import check_plausible
+from ..remarks import Remarks
 from ..scene_file import SceneFile
 from .fits_band import BandFiles, Given, read_image, read_mask, read_psf_image, read_variance
 from .fits_planes import FitsPath, find_plane, open_fits

@@ -29,10 +29,10 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from scipy import ndimage
 
-from ...plausibility import inverted
-from ...remarks import Remarks
 from ...scene import Array, Positions
 from ..fits_common import FitsError
+from ..plausibility import inverted
+from ..remarks import Remarks
 from .fits_planes import FitsPath, find_plane, open_fits, pixels_of
 from .sky_wcs import SkyWcs
 

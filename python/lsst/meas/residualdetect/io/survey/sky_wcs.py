@@ -28,8 +28,8 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from ...remarks import Remarks
 from ...scene import Positions, SceneError
+from ..remarks import Remarks
 
 __all__ = ["SkyWcs", "check_agreement", "read_wcs"]
 

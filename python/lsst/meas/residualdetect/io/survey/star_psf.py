@@ -23,8 +23,8 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from ...remarks import Remarks
 from ...scene import SceneError
+from ..remarks import Remarks
 from .fits_noise import blank_scatter
 
 __all__ = ["measure_psf"]

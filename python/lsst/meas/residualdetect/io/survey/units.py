@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 
-from ...remarks import Remarks
+from ..remarks import Remarks
 
 __all__ = ["IMAGE_UNITS", "FluxScale", "flux_scale"]
 

@@ -22,7 +22,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .scene import SceneError
+from ..scene import SceneError
 
 __all__ = ["Remarks"]
 

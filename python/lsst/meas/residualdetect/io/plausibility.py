@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .boxes import is_inside, nearest_pixel
-from .noise import psf_smoothed
+from ..boxes import is_inside, nearest_pixel
+from ..noise import psf_smoothed
+from ..scene import Array, Scene
 from .remarks import Remarks
-from .scene import Array, Scene
 
 __all__ = ["check_plausible", "inverted", "pixel_noise"]
 
