@@ -25,11 +25,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from conftest import HIDDEN, make_blend
+from conftest import BLEND_SOURCES, HIDDEN, make_blend
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.extras import EXTRAS
 from lsst.meas.residualdetect.cli.main import _COMMANDS
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
+from lsst.meas.residualdetect.scene import MASK_PLANES
 
 CLASSICAL = ("--detector", "matched_filter")
 
@@ -75,6 +76,27 @@ def test_detect_uses_the_model_in_the_file(blend, tmp_path):
 def test_threshold_is_obeyed(blend, tmp_path):
     result = invoke("detect", blend, *CLASSICAL, "--out", tmp_path / "new.csv", "--threshold", 1000)
     assert "0 new sources" in result.output
+
+
+def test_the_search_is_the_one_asked_for(blend, tmp_path):
+    far = f"min_distance_pix={max(make_blend(1).scene.shape)}"
+    result = invoke("detect", blend, *CLASSICAL, "--out", tmp_path / "new.csv", "--search", far)
+    assert "0 new sources" in result.output
+    wrong = invoke("detect", blend, *CLASSICAL, "--out", tmp_path / "new.csv", "--search", "bad_planes=SATT")
+    assert wrong.exit_code == 1 and "no mask planes ['SATT']" in wrong.output
+
+
+def test_detect_says_what_it_does_not_look_at(tmp_path):
+    content = make_blend(1)
+    y, x = BLEND_SOURCES[0][:2]
+    row, column = round(y), round(x)
+    content.scene.mask[:, row - 1 : row + 2, column - 1 : column + 2] |= 1 << MASK_PLANES["SAT"]
+    write_scene_file(tmp_path / "masked.npz", replace(content, peaks=np.array([[y, x], HIDDEN])))
+    result = invoke("detect", tmp_path / "masked.npz", *CLASSICAL, "--out", tmp_path / "new.csv")
+    assert f"nothing is looked for around peak 1 at (y, x) = ({y:.1f}, {x:.1f})" in result.output
+    write_scene_file(tmp_path / "alone.npz", replace(content, peaks=np.array([[y, x]])))
+    result = invoke("detect", tmp_path / "alone.npz", *CLASSICAL, "--out", tmp_path / "new.csv")
+    assert "alone.npz: 1 parents left alone: " in result.output
 
 
 def test_deblend_then_detect_is_detect(blend, tmp_path):
@@ -204,6 +226,9 @@ def test_demo_runs_from_pixels_to_report(tmp_path):
     assert "data:image/png;base64," in page
     report = invoke("report", tmp_path / "demo" / "repo", "residuals", "--out", tmp_path / "again.html")
     assert report.exit_code == 0, report.output
+    small = ("--out", tmp_path / "small.html", "--show", "patch_pix=20", "--show", "max_right=1")
+    assert invoke("report", tmp_path / "demo" / "repo", "residuals", *small).exit_code == 0
+    assert "shown: 20 x 20 of 100 x 100 pixels" in (tmp_path / "small.html").read_text()
     missing = invoke("report", tmp_path / "demo" / "repo", "nothing", "--out", tmp_path / "x.html")
     assert "no collection 'nothing'" in missing.output
 

@@ -48,12 +48,14 @@ from lsst.meas.residualdetect.injection.recovery import (
     InjectedPatch,
     evaluate_companions,
 )
-from lsst.meas.residualdetect.noise import point_source_flux
+from lsst.meas.residualdetect.noise import expected_snr, point_source_flux
+from lsst.meas.residualdetect.scene import MASK_PLANES
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.simulation.conditions import draw_conditions
 from lsst.meas.residualdetect.tasks.evaluate_injected import (
     EvaluateInjectedConfig,
     EvaluateInjectedConnections,
+    join_bands,
 )
 from lsst.meas.residualdetect.tasks.inject_companions import (
     InjectCompanionsConfig,
@@ -61,7 +63,7 @@ from lsst.meas.residualdetect.tasks.inject_companions import (
 )
 from lsst.meas.residualdetect.tasks.make_companions import MakeCompanionsConfig, MakeCompanionsConnections
 from lsst.meas.residualdetect.truth import EvaluationOptions, PeakClass, TruthClass
-from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA, point_source_snr, psf_sigma_pix
+from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA, psf_sigma_pix
 
 BANDS = ("g", "r", "i")
 STEP = 30
@@ -179,7 +181,7 @@ def test_brightness_and_colours(sky):
 def test_signal_to_noise_may_be_drawn_instead(sky):
     companions = draw(sky, brightness="snr", snr=(20.0, 40.0), star_fraction=1.0)
     fluxes = np.stack([companions[f"flux_{band}"] for band in BANDS], axis=1)
-    snr = point_source_snr(fluxes, sky[0])
+    snr = expected_snr(fluxes, sky[0], np.asarray(companions["y"]), np.asarray(companions["x"]))
     assert np.all((snr >= 19.99) & (snr <= 40.01))
     np.testing.assert_allclose(snr, companions["expected_snr"], rtol=1e-5)
 
@@ -214,6 +216,17 @@ def test_saturated_hosts_get_none(sky):
     companions = draw((scene.with_bad(bad), detections))
     assert len(companions) > 0
     assert companions["host_y"].max() < ORIGIN[0] + STEP * 2
+
+
+def test_companions_are_put_where_the_run_looks(sky):
+    scene, detections = sky
+    mask = scene.mask.copy()
+    mask[:, STEP * 2 :] = 1 << MASK_PLANES["CR"]
+    masked, rng, options = replace(scene, mask=mask), np.random.default_rng, CompanionOptions(fraction=1.0)
+    everywhere = draw_companions(masked, detections, options, rng(1))
+    assert everywhere["host_y"].max() > ORIGIN[0] + STEP * 2
+    seen = draw_companions(masked, detections, options, rng(1), bad_planes=["CR"])
+    assert seen["y"].max() < ORIGIN[0] + STEP * 2
 
 
 def test_positions_on_the_sky_come_from_the_scene(sky):
@@ -298,7 +311,7 @@ def test_snr_of_points_is_the_matched_filter_s():
             for number in range(3)
         )
     )
-    expected = point_source_snr(np.array([[300.0, 200.0, 100.0], [600.0, 400.0, 200.0]]), scene)
+    expected = expected_snr(np.array([[300.0, 200.0, 100.0], [600.0, 400.0, 200.0]]), scene, *positions.T)
     np.testing.assert_allclose(snr, expected, rtol=0.01)
 
 
@@ -485,6 +498,37 @@ def test_ordinary_detection_tells_wide_pairs_apart_and_not_close_ones(sky, separ
     patch = InjectedPatch("field", injected, before, before, before, model, companions.as_array())
     recognized = evaluate_companions(patch).companions["recognized"]
     assert recognized.mean() == pytest.approx(share, abs=0.1)
+
+
+def test_known_sources_are_as_bright_as_the_run_sees_them(sky):
+    # Masked ones take no peak away from the companions on them.
+    scene, before = sky
+    mask = scene.mask.copy()
+    mask[:] = 1 << MASK_PLANES["CR"]
+    places = Table({"id": [1], "y": [before.peaks[12].y], "x": [before.peaks[12].x + 1]})
+    for name in ("snr", "separation_fwhm", "delta_mag"):
+        places[name] = [50.0]
+    patch = InjectedPatch(
+        "field",
+        replace(scene, mask=mask),
+        *(before, before, before),
+        deblend(scene, before.parents),
+        places.as_array(),
+    )
+    assert not evaluate_companions(patch).companions["recognized"][0]
+    assert evaluate_companions(patch, bad_planes=["CR"]).companions["recognized"][0]
+
+
+def test_bands_are_joined_by_the_companions_ids():
+    drawn = Table({"id": [1, 2, 3], "y": [1.0, 2.0, 3.0]})
+    g = Table({"id": [3, 1, 2], "mag_g": [23.0, 21.0, 22.0], "snr_g": [30.0, 10.0, 20.0]})
+    r = Table({"id": [2, 3, 1], "mag_r": [22.5, 23.5, 21.5], "snr_r": [0.0, 40.0, 0.0]})
+    joined = join_bands(drawn, {"g": g, "r": r})
+    assert list(joined["id"]) == [1, 2, 3] and list(joined["y"]) == [1, 2, 3]
+    assert list(joined["mag_g"]) == [21, 22, 23] and list(joined["mag_r"]) == [21.5, 22.5, 23.5]
+    assert list(joined["snr"]) == [10, 20, 50]
+    with pytest.raises(ValueError, match="in band 'g' are not those that were drawn"):
+        join_bands(drawn, {"g": g[:2]})
 
 
 CONNECTIONS = [MakeCompanionsConnections, InjectCompanionsConnections, EvaluateInjectedConnections]

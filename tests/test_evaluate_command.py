@@ -48,6 +48,7 @@ from lsst.meas.residualdetect.experiments.outcome import read_outcome, write_out
 from lsst.meas.residualdetect.experiments.populations import POPULATIONS, population
 from lsst.meas.residualdetect.experiments.skies import SimulatedSky
 from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
+from lsst.meas.residualdetect.scene import MASK_PLANES
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.truth import EvaluationOptions, PeakClass
 from lsst.meas.residualdetect.truth.pooling import classified_curve, pooled_curve, target_rows
@@ -139,6 +140,21 @@ def test_candidates_are_ranked_as_if_there_were_none_below():
         np.testing.assert_array_equal(some["target"], same["target"])
 
 
+def test_the_search_is_the_one_asked_for():
+    known = small_scene()
+    detectors = {"it": load_detector("matched_filter")}
+    scores = np.concatenate([run_scene(known, detectors)["it"].iterations[0].peaks["score"]])
+    threshold = float(np.median(scores))
+    mask = known.scene.mask.copy()
+    mask[:, :50] = 1 << MASK_PLANES["CR"]
+    known = replace(known, scene=replace(known.scene, mask=mask))
+    search = FindMissingOptions(score_threshold=threshold, bad_planes=("CR",))
+    outcome = run_scene(known, detectors, search=search)["it"].iterations[0]
+    assert outcome.peaks["score"].min() >= threshold
+    assert outcome.peaks["y"].min() >= 48 and outcome.truth["y"].min() >= 49.5
+    assert run_scene(known, detectors)["it"].iterations[0].truth["y"].min() < 10
+
+
 def test_an_outcome_is_read_back_as_it_was_written(tmp_path):
     outcome = run_scene(small_scene(), {"oracle": None}, n_iterations=2)["oracle"]
     write_outcome(tmp_path / "one.npz", outcome)
@@ -177,6 +193,7 @@ def test_results_of_other_options_are_refused(folder, entries):
         ({"n_iterations": 2}, "n_iterations 1 .now 2."),
         ({"skies": (replace(SKY, size=120),)}, r"dense.shape \[100, 100\] .now \[120, 120\]."),
         ({"limits": EvaluationOptions(min_snr=7.0)}, r"evaluation.min_snr 8.0 .now 7.0."),
+        ({"search": FindMissingOptions(min_distance_pix=2.0)}, r"search.min_distance_pix 1.5 .now 2.0."),
     ):
         with pytest.raises(ValueError, match=message):
             compare(folder, replace(SMALL, **changed), jobs=1)

@@ -36,6 +36,8 @@ from lsst.meas.residualdetect import (
     SceneModel,
     SourceModel,
 )
+from lsst.meas.residualdetect.noise import expected_snr
+from lsst.meas.residualdetect.scene import MASK_PLANES
 from lsst.meas.residualdetect.scene_model import gaussian_psf
 from lsst.meas.residualdetect.truth import (
     EvaluationOptions,
@@ -44,7 +46,7 @@ from lsst.meas.residualdetect.truth import (
     summarise,
     summary_json,
 )
-from lsst.meas.residualdetect.truth.measures import point_source_snr, psf_sigma_pix
+from lsst.meas.residualdetect.truth.measures import psf_sigma_pix
 from lsst.meas.residualdetect.truth.metrics import are_probabilities, reliability, shares
 from lsst.meas.residualdetect.truth.taxonomy import CLASS_DTYPE
 
@@ -374,7 +376,7 @@ def test_failed_parents_are_left_out_of_chi2():
     assert summary["chi2_after"] == pytest.approx(rows["chi2_after"].sum() / rows["n_pixels"].sum())
 
 
-def test_point_source_snr_is_that_of_the_least_squares_flux():
+def test_expected_snr_is_that_of_the_least_squares_flux():
     # Fit the amplitude of the PSF to many noise fields: the flux over its
     # scatter is the signal-to-noise ratio.
     result = make_result([(32.0, 32.0, 100.0)], [], [], [], bands="g")
@@ -382,9 +384,37 @@ def test_point_source_snr_is_that_of_the_least_squares_flux():
     psf = result.scene.psfs[0]
     noise = rng.normal(0, NOISE, (4000, *psf.shape))
     scatter = np.std((noise * psf).sum(axis=(1, 2)) / np.square(psf).sum())
-    snr = point_source_snr(np.array([[100.0]]), result.scene)[0]
+    place = np.array([32.0])
+    snr = expected_snr(np.array([[100.0]]), result.scene, place, place)[0]
     assert snr == pytest.approx(100.0 / scatter, rel=0.05)
     assert psf_sigma_pix(result.scene) == pytest.approx(SIGMA_PSF, rel=1e-3)
+
+
+def test_sources_are_counted_by_the_noise_of_the_pixels_they_lie_on():
+    result = every_class()
+    noisy = result.scene.variance.copy()
+    noisy[:, 38:, :22] *= 1e4  # around the missed source
+    loud = evaluate_patch(replace(result, scene=replace(result.scene, variance=noisy)))
+    quiet = by_id(evaluate_patch(result).truth, "class")
+    assert by_id(loud.truth, "class") == {**quiet, 105: "faint"}
+
+
+def test_pixels_are_left_out_that_the_run_leaves_out():
+    result = every_class()
+    mask = result.scene.mask.copy()
+    mask[:, 11:14, 16:19] = 1 << MASK_PLANES["CR"]  # on the unrecognised source
+    mask[:, 49:52, 9:12] = 1 << MASK_PLANES["SAT"]  # on the missed one
+    masked = replace(result, scene=replace(result.scene, mask=mask))
+    n_pixels = {}
+    for planes, unseen in (((), set()), (("CR",), {101}), (("SAT",), {105}), (("CR", "SAT"), {101, 105})):
+        evaluation = evaluate_patch(masked, bad_planes=planes)
+        assert set(range(100, 108)) - set(evaluation.truth["id"].tolist()) == unseen
+        n_pixels[planes] = evaluation.parents["n_pixels"][0]
+    assert n_pixels[()] - n_pixels["CR",] == 9 * len(result.scene.bands)
+    by_default = evaluate_patch(masked)
+    np.testing.assert_array_equal(
+        by_default.truth["id"], evaluate_patch(masked, bad_planes=["SAT"]).truth["id"]
+    )
 
 
 def test_snr_column_of_the_truth_is_preferred():

@@ -60,6 +60,7 @@ def test_the_defaults_keep_the_contracts(configs):
         ("residualDetection", "bad_mask_planes", ["SAT"]),
         ("residualDetection", "pseudo_columns", ["sky_source"]),
         ("evaluateInjected", "bad_mask_planes", ["SAT"]),
+        ("makeCompanions", "bad_mask_planes", ["SAT"]),
         ("evaluateInjected", "pseudo_columns", ["sky_source"]),
     ],
 )

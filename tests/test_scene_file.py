@@ -15,6 +15,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +56,19 @@ def test_optional_parts_stay_absent(tmp_path):
     back = read_scene_file(tmp_path / "bare.npz", pixel_scale_arcsec=0.168)
     assert (back.peaks, back.footprints, back.model, back.truth) == (None, None, None, None)
     assert back.scene.pixel_scale_arcsec == 0.168
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 4), (6,), (1, 3, 2)])
+def test_peaks_that_are_not_pairs_are_refused(shape, tmp_path):
+    content = replace(_content(make_scene([])), peaks=np.ones(shape))
+    write_scene_file(tmp_path / "odd.npz", content)
+    with pytest.raises(SceneError, match=rf"odd\.npz: peaks has shape {re.escape(str(shape))}; expected"):
+        read_scene_file(tmp_path / "odd.npz")
+
+
+def test_no_peaks_have_any_shape(tmp_path):
+    write_scene_file(tmp_path / "none.npz", replace(_content(make_scene([])), peaks=np.zeros(0)))
+    assert read_scene_file(tmp_path / "none.npz").peaks.shape == (0, 2)
 
 
 @pytest.fixture

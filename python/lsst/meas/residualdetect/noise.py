@@ -31,6 +31,7 @@ from .scene import Array, Positions, Scene
 
 __all__ = [
     "correlate",
+    "expected_snr",
     "point_source_flux",
     "point_source_snr",
     "point_source_sums",
@@ -218,3 +219,13 @@ def snr_over_bands(flux: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]
     negative flux adds nothing.
     """
     return np.sqrt(np.square(np.maximum(flux, 0) / sigma).sum(axis=1))
+
+
+def expected_snr(
+    fluxes: npt.NDArray[np.float64], scene: Scene, y: Positions, x: Positions
+) -> npt.NDArray[np.float64]:
+    """Signal-to-noise ratios over all bands that isolated point sources of
+    given fluxes, (n, band), are expected to have: (n,); with the noise of the
+    pixels that each lies on, 0 where no band sees them.
+    """
+    return snr_over_bands(fluxes, point_source_flux(scene.images, scene, y, x)[1])

@@ -270,19 +270,18 @@ class Scene:
 
     def with_bad(self, bad: npt.NDArray[np.bool_]) -> Scene:
         """The same pixels with another mask: what has no data, and what the
-        caller says is bad. Other planes are set nowhere.
+        caller says is bad, whichever planes are asked for. No other plane is
+        set anywhere.
 
         Parameters
         ----------
         bad : `numpy.ndarray`, (band, y, x), bool
-            Pixels to mark as ``BAD``.
+            Pixels to mark as ``NO_DATA``.
         """
-        planes = dict(self.mask_planes)
-        planes.setdefault("BAD", min(set(range(N_BITS)) - set(planes.values())))
-        mask = set_bit(np.zeros(self.mask.shape, np.int32), planes["NO_DATA"], self.bad(()))
         # Not by replace(), which would look at all pixels again.
         other = copy.copy(self)
-        other.mask, other.mask_planes = set_bit(mask, planes["BAD"], bad), planes
+        nothing = np.zeros(self.mask.shape, np.int32)
+        other.mask = set_bit(nothing, self.mask_planes["NO_DATA"], bad | self.bad(()))
         return other
 
     def weights(

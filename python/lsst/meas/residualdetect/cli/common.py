@@ -20,9 +20,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
 
 import click
 from rich.console import Console
@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..io.package_files import find_file
 
 if TYPE_CHECKING:
+    from ..find_missing import FindMissingOptions
     from ..truth.evaluation import EvaluationOptions
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "options_of",
     "pipeline_path",
     "progress_bar",
+    "search_of",
+    "search_option",
 ]
 
 _Options = TypeVar("_Options")
@@ -67,8 +70,32 @@ def limits_of(given: Sequence[str]) -> EvaluationOptions:
     return options_of(EvaluationOptions, given, "--limit")
 
 
+search_option = click.option(
+    "--search",
+    "search",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How candidates become peaks and how sources are deblended, such as min_distance_pix=2,"
+    " bad_planes=SAT,CR or singles.max_iterations=100; see FindMissingOptions. Several are possible.",
+)
+
+
+def search_of(given: Sequence[str], **others: Any) -> FindMissingOptions:
+    """`FindMissingOptions` of what `search_option` gave, and of what other
+    command-line options say; see `options_of`.
+    """
+    from ..find_missing import FindMissingOptions
+
+    twice = sorted({text.partition("=")[0] for text in given} & others.keys())
+    if twice:
+        raise click.UsageError(f"--search: there is an option of its own for {', '.join(twice)}")
+    options = replace(options_of(FindMissingOptions, given, "--search"), **others)
+    return replace(options, singles=replace(options.singles, bad_planes=options.bad_planes))
+
+
 def options_of(cls: type[_Options], given: Sequence[str], option: str) -> _Options:
-    """Options, all numbers or tuples of them, of texts like ``min_snr=5``.
+    """Options of texts like ``min_snr=5``, ``snr_edges=10,100``, or
+    ``singles.max_iterations=100`` for those of options within.
 
     Raises
     ------
@@ -76,21 +103,28 @@ def options_of(cls: type[_Options], given: Sequence[str], option: str) -> _Optio
         Raised with the option's name if there is none of a name, or a value
         is not of its kind or makes no sense.
     """
-    defaults = cls()
+    from pydantic import TypeAdapter, ValidationError
+
+    kinds = get_type_hints(cls)
     values: dict[str, Any] = {}
+    within: dict[str, list[str]] = {}
     for text in given:
         name, _, value = text.partition("=")
-        default: Any = getattr(defaults, name, None)
-        if name not in {item.name for item in fields(cls)}:  # type: ignore[arg-type]
-            known = ", ".join(item.name for item in fields(cls))  # type: ignore[arg-type]
-            raise click.UsageError(f"{option}: unknown {name!r}; known: {known}")
+        name, _, rest = name.partition(".")
+        kind = kinds.get(name)
+        if kind is None or is_dataclass(kind) != bool(rest):
+            known = ", ".join(f"{name}.…" if is_dataclass(kind) else name for name, kind in kinds.items())
+            raise click.UsageError(f"{option}: unknown {text.partition('=')[0]!r}; known: {known}")
+        if rest:
+            within.setdefault(name, []).append(f"{rest}={value}")
+            continue
+        parts = [part for part in value.split(",") if part] if get_origin(kind) is tuple else value
         try:
-            if isinstance(default, tuple):
-                values[name] = tuple(float(part) for part in value.split(",") if part)
-            else:
-                values[name] = type(default)(value)
-        except ValueError as error:
-            raise click.UsageError(f"{option} {text}: expected numbers, as in {name}={default}") from error
+            values[name] = TypeAdapter(kind).validate_python(parts)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise click.UsageError(f"{option} {text}: {reason[0].lower()}{reason[1:]}") from error
+    values |= {name: options_of(kinds[name], texts, f"{option} {name}.") for name, texts in within.items()}
     try:
         return cls(**values)
     except ValueError as error:

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ import numpy as np
 from ..detectors import DEFAULT_DETECTOR, NETWORK_DETECTORS, detector_names
 from ..find_missing import Missing
 from ..io.table_file import check_table_ending, is_table_ending
-from .common import check_parent, progress_bar
+from ..scene import Array
+from ..scene_model import SceneModel
+from .common import check_parent, progress_bar, search_of, search_option
 from .fits_arguments import fits_options
 from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
 from .sky_outputs import SkyOutputs, metadata, sky_tables
@@ -78,12 +81,14 @@ def _rows(stem: str, missing: Missing) -> list[tuple[Any, ...]]:
     type=click.FloatRange(min=0),
     help="Score from which a candidate is taken; the detector's own if not given.",
 )
+@search_option
 def detect(
     scenes: tuple[Path, ...],
     out: Path,
     model: str | None,
     detector: str | None,
     threshold: float | None,
+    search: tuple[str, ...],
     regions: Path | None,
     catalogue: Path | None,
     model_images: Path | None,
@@ -114,7 +119,7 @@ def detect(
 
     from ..deblend import deblend
     from ..detectors import load_detector
-    from ..find_missing import FindMissingOptions, find_missing
+    from ..find_missing import find_missing
     from ..io.table_file import write_table
     from ..io.whole_file import whole_file
 
@@ -133,20 +138,31 @@ def detect(
             f"--model {model} is of no use to --detector {detector}, which runs no network"
         )
     finder = load_detector(detector, model or "")
-    options = FindMissingOptions(score_threshold=threshold)
+    options = search_of(search, score_threshold=threshold)
+    model_of_all: SceneModel | Array
     rows: list[tuple[Any, ...]] = []
     tables = []
     with progress_bar("Looking at scenes", len(scenes) or 1) as progress:
         for path, content in scene_contents(scenes, images):
-            scene = content.scene
+            detections = detections_of(content, path)
+            scene = content.scene.with_bad(content.scene.bad(options.bad_planes))
+            content = replace(content, scene=scene)
             if scene.bad().all():
                 click.echo(f"{path}: every pixel of every band is masked", err=True)
-            detections = detections_of(content, path)
-            model_of_all = deblend(scene, detections.parents) if content.model is None else content.model
+            if content.model is None:
+                model_of_all = deblend(
+                    scene, detections.parents, options.singles, engine=options.singles_engine
+                )
+            else:
+                model_of_all = content.model
             missing = find_missing(scene, detections, model_of_all, finder, options)
+            for reason, count in missing.reasons.items():
+                click.echo(f"{path}: {count} parents left alone: {reason}", err=True)
+            for reason in missing.unmodelled_peaks.values():
+                click.echo(f"{path}: nothing is looked for around {reason}", err=True)
             rows += _rows(path.stem, missing)
             if is_sky or outputs.given:
-                found = sky_tables(content, missing, model_of_all)
+                found = sky_tables(content, missing, model_of_all, options)
                 meta = metadata(content, detector, finder, missing.score_threshold)
                 outputs.write(content, missing, found, meta)
                 if scenes:

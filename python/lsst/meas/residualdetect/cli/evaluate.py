@@ -29,11 +29,13 @@ from ..deblend import engine_names
 from ..experiments.peers import DEBLENDINGS, ORACLE, peer_names
 from ..experiments.populations import POPULATIONS
 from ..network.package import DEFAULT_MODEL
-from .common import check_folder, limit_option, limits_of, progress_bar
+from .common import check_folder, limit_option, limits_of, progress_bar, search_of, search_option
 from .extras import need_extras
 
 if TYPE_CHECKING:
+    from ..experiments.comparison_options import ComparisonOptions
     from ..experiments.skies import Sky
+    from ..find_missing import FindMissingOptions
 
 __all__ = ["evaluate"]
 
@@ -99,6 +101,7 @@ __all__ = ["evaluate"]
 )
 @click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
 @limit_option
+@search_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
 def evaluate(
     out: Path,
@@ -116,6 +119,7 @@ def evaluate(
     iterations: int,
     engine: str,
     limits: tuple[str, ...],
+    search: tuple[str, ...],
     jobs: int | None,
 ) -> None:
     """Measure detectors side by side, on simulated scenes or on real ones.
@@ -135,6 +139,7 @@ def evaluate(
       residualdetect evaluate --out judged --scenes blends --leave-out
       residualdetect evaluate --out worse --scenes blends --degrade seeing=0.9,depth=0.5
     """
+    from ..experiments.comparison_options import ComparisonOptions
     from ..threads import usable_cores
 
     if not scenes and (leave_out or degrade or split or pixel_scale):
@@ -148,11 +153,12 @@ def evaluate(
     )
     detectors, jobs = tuple(dict.fromkeys(detectors)), jobs or usable_cores()
     paths = _paths(scenes, split)
+    options = search_of(search, singles_engine=engine)
     check_folder(out)
     if leave_out:
         if ORACLE in detectors or limits or iterations > 1:
             raise click.UsageError("--leave-out does not go with the oracle, --limit or --iterations")
-        _leave_out(out, paths, pixel_scale, detectors, model, engine, seed, jobs)
+        _leave_out(out, paths, pixel_scale, detectors, model, options, seed, jobs)
         return
     skies: Sequence[Sky]
     if scenes:
@@ -161,7 +167,9 @@ def evaluate(
         from ..experiments.skies import SimulatedSky
 
         skies = [SimulatedSky(name, number, seed, size) for name in dict.fromkeys(populations)]
-    _compare(out, skies, detectors, model, iterations, engine, limits, jobs)
+    _compare(
+        out, ComparisonOptions(tuple(skies), detectors, model, iterations, options, limits_of(limits)), jobs
+    )
 
 
 def _paths(scenes: Sequence[Path], split: Path | None) -> list[Path]:
@@ -194,25 +202,14 @@ def _file_sky(
     return FileSky(f"{name}-{degrade.replace(',', '-')}", tuple(paths), pixel_scale, worse, seed, engine)
 
 
-def _compare(
-    out: Path,
-    skies: Sequence[Sky],
-    detectors: tuple[str, ...],
-    model: str,
-    iterations: int,
-    engine: str,
-    limits: tuple[str, ...],
-    jobs: int,
-) -> None:
+def _compare(out: Path, options: ComparisonOptions, jobs: int) -> None:
     from ..experiments.comparison import compare
-    from ..experiments.comparison_options import ComparisonOptions
     from ..experiments.figures import write_figures
     from ..experiments.tables import markdown
     from ..io.whole_file import whole_file
     from ..truth.summary import strict_json
 
-    options = ComparisonOptions(tuple(skies), detectors, model, iterations, engine, limits_of(limits))
-    with progress_bar("Looking at scenes", sum(sky.n_scenes for sky in skies)) as progress:
+    with progress_bar("Looking at scenes", sum(sky.n_scenes for sky in options.skies)) as progress:
         entries = compare(out, options, jobs=jobs, progress=progress)
     command = shlex.join(["residualdetect", *sys.argv[1:]])
     text = markdown(entries, command)
@@ -233,7 +230,7 @@ def _leave_out(
     pixel_scale: float | None,
     detectors: tuple[str, ...],
     model: str,
-    engine: str,
+    search: FindMissingOptions,
     seed: int,
     jobs: int,
 ) -> None:
@@ -248,7 +245,7 @@ def _leave_out(
             detectors,
             model=model,
             pixel_scale_arcsec=pixel_scale,
-            engine=engine,
+            search=search,
             seed=seed,
             jobs=jobs,
             progress=progress,

@@ -18,16 +18,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .common import console
+from .common import console, options_of
+
+if TYPE_CHECKING:
+    from ..report import ReportOptions
 
 __all__ = ["make_report", "report"]
 
 
 def make_report(
-    repo: Path, collection: str, out: Path, *, suffix: str | None = None, command: str = ""
+    repo: Path,
+    collection: str,
+    out: Path,
+    *,
+    suffix: str | None = None,
+    command: str = "",
+    options: ReportOptions | None = None,
 ) -> None:
     """Write a run's report, ``summary.json`` beside it, and print the table.
 
@@ -43,6 +53,8 @@ def make_report(
         Iteration to report on; the last one if absent.
     command : `str`, optional
         What the user typed, to stand in the report.
+    options : `~lsst.meas.residualdetect.report.ReportOptions`, optional
+        How much to show; the defaults if absent.
     """
     from ..butler.repository import open_repository
     from ..io.whole_file import whole_file
@@ -71,6 +83,7 @@ def make_report(
             detector=detector,
             version=__version__,
             command=command or f"residualdetect report {repo} {collection}",
+            options=options,
         )
         with whole_file(out.with_name("summary.json")) as temporary:
             temporary.write_text(summary_json(summary, seconds, detector, __version__))
@@ -89,7 +102,13 @@ def make_report(
     help="Page to write; summary.json is written beside it.",
 )
 @click.option("--iteration", type=click.IntRange(min=1), help="Which iteration; the last one if not given.")
-def report(repo: Path, collection: str, out: Path, iteration: int | None) -> None:
+@click.option(
+    "--show",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How much to show, such as max_patches=20 or zoom_pix=64; see ReportOptions. Several are possible.",
+)
+def report(repo: Path, collection: str, out: Path, iteration: int | None, show: tuple[str, ...]) -> None:
     """Make the HTML report of a run in an embedded repository.
 
     Pictures of each patch, what was found, and where the scenes came with a
@@ -99,5 +118,7 @@ def report(repo: Path, collection: str, out: Path, iteration: int | None) -> Non
     Example:
       residualdetect report repo residuals --out report.html
     """
+    from ..report import ReportOptions
+
     suffix = None if iteration is None else "_residual" + ("" if iteration == 1 else str(iteration))
-    make_report(repo, collection, out, suffix=suffix)
+    make_report(repo, collection, out, suffix=suffix, options=options_of(ReportOptions, show, "--show"))

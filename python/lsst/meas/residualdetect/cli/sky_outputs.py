@@ -25,7 +25,7 @@ from typing import Any
 import click
 
 from ..detectors import Detector
-from ..find_missing import Missing
+from ..find_missing import FindMissingOptions, Missing
 from ..io.scene_file import SceneFile
 from ..scene_model import SceneModel
 
@@ -74,7 +74,9 @@ class SkyTables:
     model: SceneModel
 
 
-def sky_tables(content: SceneFile, missing: Missing, model: SceneModel | Any) -> SkyTables:
+def sky_tables(
+    content: SceneFile, missing: Missing, model: SceneModel | Any, options: FindMissingOptions
+) -> SkyTables:
     """Deblend again with the new sources, and say what is where.
 
     Parameters
@@ -85,6 +87,8 @@ def sky_tables(content: SceneFile, missing: Missing, model: SceneModel | Any) ->
         What a look at their residual gave.
     model : `SceneModel` or `numpy.ndarray`
         What it was looked for with.
+    options : `FindMissingOptions`
+        How; deblended again as its singles.
     """
     from ..deblend import deblend
     from ..deblend.redeblend import redeblend
@@ -92,9 +96,9 @@ def sky_tables(content: SceneFile, missing: Missing, model: SceneModel | Any) ->
 
     scene, after = content.scene, missing.detections
     if isinstance(model, SceneModel):
-        model = redeblend(scene, missing.before, after, model)
+        model = redeblend(scene, missing.before, after, model, options.singles, engine=options.singles_engine)
     else:
-        model = deblend(scene, after.parents)
+        model = deblend(scene, after.parents, options.singles, engine=options.singles_engine)
     everything = all_sources(
         scene,
         missing,

@@ -25,7 +25,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from astropy.table import Table, vstack
 
-from ..deblend import check_engine
 from ..detectors import Detector
 from ..threads import worker_processes
 from .comparison_options import ComparisonOptions, claim_folder
@@ -52,7 +51,7 @@ def _run_job(folder: Path, options: ComparisonOptions, sky: Sky, number: int, mi
     outcomes = run_scene(
         sky.scene(number),
         {detector: _worker_detectors.get(detector) for detector in missing},
-        engine=options.engine,
+        search=options.search,
         n_iterations=options.n_iterations,
         limits=options.limits,
     )
@@ -95,7 +94,6 @@ def compare(
         Raised if a detector or deblender is unknown, a scene has no truth,
         or the folder holds results of other options.
     """
-    check_engine(options.engine)
     load_peers(options.detectors, options.model)
     claim_folder(folder, options)
     todo: list[tuple[Sky, int, list[str]]] = []

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..detectors import NETWORK_DETECTORS
+from ..find_missing import FindMissingOptions
 from ..io.whole_file import whole_file
 from ..network.package import DEFAULT_MODEL, load_package
 from ..truth.evaluation import EvaluationOptions
@@ -48,8 +49,8 @@ class ComparisonOptions:
         Model package of those detectors that need one.
     n_iterations : `int`
         How often to look and deblend again.
-    engine : `str`
-        Deblender.
+    search : `FindMissingOptions`
+        How candidates become peaks, and how sources are deblended.
     limits : `EvaluationOptions`
         What counts.
     """
@@ -58,7 +59,7 @@ class ComparisonOptions:
     detectors: tuple[str, ...]
     model: str
     n_iterations: int = 1
-    engine: str = "factorized"
+    search: FindMissingOptions = FindMissingOptions()
     limits: EvaluationOptions = EvaluationOptions()
 
 
@@ -77,9 +78,10 @@ def _model_facts(options: ComparisonOptions) -> dict[str, str]:
 
 def _facts(options: ComparisonOptions) -> dict[str, Any]:
     """What the outcome of a scene depends on, as JSON keeps it."""
-    facts = {"n_iterations": options.n_iterations, "engine": options.engine, **_model_facts(options)}
-    kinds = {sky.name: sky.facts() for sky in options.skies}
-    for name, kind in {**kinds, "evaluation": asdict(options.limits)}.items():
+    facts = {"n_iterations": options.n_iterations, **_model_facts(options)}
+    kinds: dict[str, Any] = {sky.name: sky.facts() for sky in options.skies}
+    kinds |= {"evaluation": asdict(options.limits), "search": asdict(options.search)}
+    for name, kind in kinds.items():
         facts |= {f"{name}.{key}": value for key, value in kind.items()}
     return json.loads(json.dumps(facts))
 

@@ -73,20 +73,21 @@ def _run_detector(
     known: KnownScene,
     truth: Truth,
     model_before: SceneModel,
-    engine: str,
+    search: FindMissingOptions,
     n_iterations: int,
     limits: EvaluationOptions,
 ) -> Outcome:
     scene, before = known.scene, known.detections
     image_before = model_before.image(scene)
-    options = FindMissingOptions(singles_engine=engine)
     catalogue, model = before, model_before
     evaluations = []
     for iteration in range(n_iterations):
-        missing = find_missing(scene, catalogue, model, detector, options)
+        missing = find_missing(scene, catalogue, model, detector, search)
         if iteration == 0:
             ranking = rank_candidates(missing, model_before, truth, limits)
-        model = redeblend(scene, catalogue, missing.detections, model, engine=engine)
+        model = redeblend(
+            scene, catalogue, missing.detections, model, search.singles, engine=search.singles_engine
+        )
         catalogue = missing.detections
         evaluation = evaluate_patch(
             PatchResult(scene.name, scene, before, catalogue, model_before, model, truth), limits
@@ -104,7 +105,7 @@ def run_scene(
     known: KnownScene,
     detectors: Mapping[str, Detector | None],
     *,
-    engine: str = "factorized",
+    search: FindMissingOptions = FindMissingOptions(),
     n_iterations: int = 1,
     limits: EvaluationOptions = EvaluationOptions(),
 ) -> dict[str, Outcome]:
@@ -117,8 +118,8 @@ def run_scene(
     detectors : `~collections.abc.Mapping` [`str`, `Detector` or `None`]
         Detectors by the name their outcome is to have; `None` stands for the
         `Oracle`.
-    engine : `str`, optional
-        Deblender.
+    search : `FindMissingOptions`, optional
+        How candidates become peaks. All sources are deblended as its singles.
     n_iterations : `int`, optional
         How often to look and deblend again, at least once.
     limits : `EvaluationOptions`, optional
@@ -137,14 +138,15 @@ def run_scene(
     truth = known.truth
     if truth is None:
         raise ValueError(f"{known.scene.name} has no truth table; use --leave-out or --degrade")
-    model = deblend(known.scene, known.detections.parents, engine=engine)
+    known = known.without(search.bad_planes)
+    model = deblend(known.scene, known.detections.parents, search.singles, engine=search.singles_engine)
     return {
         key: _run_detector(
             Oracle(truth, known.detections) if detector is None else detector,
             known,
             truth,
             model,
-            engine,
+            search,
             n_iterations,
             limits,
         )

@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,9 @@ from ..boxes import is_inside, nearest_pixel
 from ..detection import detect, detections_at
 from ..detections import Detections
 from ..io.scene_file import read_scene_file
+from ..noise import expected_snr
 from ..scene import Scene, SceneError
 from ..truth.blends import told_of
-from ..truth.measures import point_source_snr
 
 __all__ = ["KnownScene", "Truth", "read_known_scene", "scene_paths", "with_snr"]
 
@@ -56,6 +56,10 @@ class KnownScene:
     scene: Scene
     detections: Detections
     truth: Truth | None = None
+
+    def without(self, bad_planes: Sequence[str]) -> KnownScene:
+        """The same without the pixels of some mask planes, and no others."""
+        return replace(self, scene=self.scene.with_bad(self.scene.bad(bad_planes)))
 
 
 def scene_paths(given: Sequence[Path], names: Sequence[str] | None = None) -> list[Path]:
@@ -104,7 +108,8 @@ def with_snr(truth: Truth, scene: Scene) -> Truth:
     if "snr" in (truth.dtype.names or ()):
         return truth
     fluxes = np.stack([truth[f"flux_{band}"] for band in scene.bands], axis=1).astype(np.float64)
-    snr = point_source_snr(fluxes, scene)
+    positions = np.stack([truth["y"], truth["x"]], axis=1).astype(np.float64)
+    snr = expected_snr(fluxes, scene, *positions.T)
     return recfunctions.append_fields(truth, "snr", snr, usemask=False)
 
 

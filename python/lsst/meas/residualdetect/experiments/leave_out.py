@@ -178,7 +178,7 @@ def leave_out(
     detectors: Mapping[str, Detector],
     rng: np.random.Generator,
     *,
-    engine: str = "factorized",
+    search: FindMissingOptions = FindMissingOptions(),
 ) -> list[LeftOut]:
     """Withhold every known peak once.
 
@@ -193,14 +193,15 @@ def leave_out(
         Who looks, by name.
     rng : `numpy.random.Generator`
         Decides which peaks are withheld together.
-    engine : `str`, optional
-        Deblender.
+    search : `FindMissingOptions`, optional
+        How candidates become peaks. All sources are deblended as its singles.
 
     Returns
     -------
     left_out : `list` [`LeftOut`]
         One for each detector.
     """
+    scenes = [known.without(search.bad_planes) for known in scenes]
     dealt = [rounds(known.detections, rng) for known in scenes]
     told = [
         [
@@ -218,8 +219,11 @@ def leave_out(
         for known, catalogues in zip(scenes, told, strict=True)
         for catalogue in catalogues
     ]
-    models = iter(deblend_scenes([(scene, item.parents) for scene, item in blends], engine=engine))
-    options = FindMissingOptions(singles_engine=engine)
+    models = iter(
+        deblend_scenes(
+            [(scene, item.parents) for scene, item in blends], search.singles, engine=search.singles_engine
+        )
+    )
     withheld: dict[str, list[Table]] = {name: [] for name in detectors}
     extra: dict[str, list[Table]] = {name: [] for name in detectors}
     close_ups: dict[str, list[tuple[float, CloseUp]]] = {name: [] for name in detectors}
@@ -230,7 +234,7 @@ def leave_out(
         for name, detector in detectors.items():
             score = np.full(len(table), np.nan)
             for number, (catalogue, model) in enumerate(zip(catalogues, own, strict=True), start=-1):
-                missing = find_missing(known.scene, catalogue, model, detector, options)
+                missing = find_missing(known.scene, catalogue, model, detector, search)
                 found, candidates = _look(known, catalogue, model, snr, missing)
                 score[when == number] = found[when == number]
                 if number < 0:

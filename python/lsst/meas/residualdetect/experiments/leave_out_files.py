@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import vstack
 
-from ..deblend import check_engine
 from ..detectors import Detector
+from ..find_missing import FindMissingOptions
 from ..threads import worker_processes
 from .known_scenes import read_known_scene
 from .leave_out import LeftOut, leave_out
@@ -45,11 +45,14 @@ def _start_worker(detectors: Sequence[str], model: str) -> None:
 
 
 def _run_files(
-    paths: Sequence[Path], pixel_scale_arcsec: float | None, seed: tuple[int, int], engine: str
+    paths: Sequence[Path],
+    pixel_scale_arcsec: float | None,
+    seed: tuple[int, int],
+    search: FindMissingOptions,
 ) -> list[LeftOut]:
     rng = np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=(seed[1],)))
     scenes = [read_known_scene(path, pixel_scale_arcsec) for path in paths]
-    return leave_out(scenes, _worker_detectors, rng, engine=engine)
+    return leave_out(scenes, _worker_detectors, rng, search=search)
 
 
 def leave_out_files(
@@ -58,7 +61,7 @@ def leave_out_files(
     *,
     model: str = "",
     pixel_scale_arcsec: float | None = None,
-    engine: str = "factorized",
+    search: FindMissingOptions = FindMissingOptions(),
     seed: int = 0,
     jobs: int,
     progress: Callable[[int], None] = lambda count: None,
@@ -75,8 +78,8 @@ def leave_out_files(
         Model package of those that need one.
     pixel_scale_arcsec : `float`, optional
         Side of a pixel, if the files do not say it right.
-    engine : `str`, optional
-        Deblender.
+    search : `FindMissingOptions`, optional
+        How candidates become peaks, and how sources are deblended.
     seed : `int`, optional
         Random seed: decides which peaks are withheld together.
     jobs : `int`
@@ -94,13 +97,12 @@ def leave_out_files(
     SceneError
         Raised with the file's name if one cannot be read.
     """
-    check_engine(engine)
     load_peers(detectors, model)
     parts = [paths[first : first + _FILES_AT_ONCE] for first in range(0, len(paths), _FILES_AT_ONCE)]
     done: dict[int, list[LeftOut]] = {}
     with worker_processes(min(jobs, len(parts)), _start_worker, (detectors, model)) as executor:
         futures = {
-            executor.submit(_run_files, part, pixel_scale_arcsec, (seed, number), engine): number
+            executor.submit(_run_files, part, pixel_scale_arcsec, (seed, number), search): number
             for number, part in enumerate(parts)
         }
         for future in as_completed(futures):

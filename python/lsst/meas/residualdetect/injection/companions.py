@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from scipy.spatial import KDTree
 from ..boxes import is_inside, nearest_pixel
 from ..detections import Detections, Parent, Peak, positions_of
 from ..noise import point_source_flux, snr_over_bands
-from ..scene import Scene
+from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..truth.matching import Floats
 from ..truth.measures import FWHM_PER_SIGMA, psf_sigma_pix
 from .companion_options import CompanionOptions
@@ -144,7 +144,12 @@ _COLUMNS: Mapping[str, type | str] = {
 
 
 def draw_companions(
-    scene: Scene, detections: Detections, options: CompanionOptions, rng: np.random.Generator
+    scene: Scene,
+    detections: Detections,
+    options: CompanionOptions,
+    rng: np.random.Generator,
+    *,
+    bad_planes: Sequence[str] = DEFAULT_BAD_PLANES,
 ) -> Table:
     """Choose hosts and draw a companion for each.
 
@@ -166,6 +171,9 @@ def draw_companions(
         What to inject.
     rng : `numpy.random.Generator`
         Source of randomness.
+    bad_planes : `~collections.abc.Sequence` [`str`], optional
+        Mask planes on whose pixels no companion is put, and which say nothing
+        of hosts.
 
     Returns
     -------
@@ -186,6 +194,7 @@ def draw_companions(
     """
     if options.reference_band not in scene.bands:
         raise ValueError(f"there is no reference band {options.reference_band!r} in {list(scene.bands)}")
+    scene = scene.with_bad(scene.bad(bad_planes))
     columns = {**_COLUMNS, **{f"flux_{band}": np.float64 for band in scene.bands}}
     rows: list[dict[str, Any]] = []
     placed = np.empty((0, 2))
@@ -212,7 +221,10 @@ def draw_companions(
 
 
 def _prepare(
-    scene: Scene, detections: Detections, options: CompanionOptions, rng: np.random.Generator
+    scene: Scene,
+    detections: Detections,
+    options: CompanionOptions,
+    rng: np.random.Generator,
 ) -> tuple[_Sky, npt.NDArray[np.int64]]:
     """What draws need, and the indices of the peaks chosen for hosts."""
     owned = [

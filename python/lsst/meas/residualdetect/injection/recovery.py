@@ -31,7 +31,7 @@ from ..boxes import nearest_pixel
 from ..detection import DetectionOptions, detect
 from ..detections import Detections, Peak, positions_of
 from ..noise import point_source_flux, snr_over_bands
-from ..scene import Scene
+from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
 from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass, TruthClass
 from ..truth.matching import Floats, match_peaks
@@ -166,9 +166,11 @@ def _recognized(
     snr: Floats,
     detection: DetectionOptions,
     options: EvaluationOptions,
+    bad_planes: Sequence[str],
 ) -> Booleans:
     """Companions that ordinary detection gives a peak of their own."""
-    flux, sigma = point_source_flux(scene.images, scene, *known.T)
+    seen = scene.with_bad(scene.bad(bad_planes))
+    flux, sigma = point_source_flux(seen.images, seen, *known.T)
     known_snr = snr_over_bands(flux, sigma)
     labels = classify_truth(
         detect(scene, detection),
@@ -185,6 +187,8 @@ def evaluate_companions(
     patch: InjectedPatch,
     options: EvaluationOptions | None = None,
     detection: DetectionOptions = DetectionOptions(),
+    *,
+    bad_planes: Sequence[str] = DEFAULT_BAD_PLANES,
 ) -> InjectedResult:
     """Hold the new peaks of coadds with companions against the companions.
 
@@ -203,6 +207,9 @@ def evaluate_companions(
         Limits; the defaults if absent.
     detection : `DetectionOptions`, optional
         The ordinary detection that companions are tried with.
+    bad_planes : `~collections.abc.Sequence` [`str`], optional
+        Mask planes whose pixels say nothing of known sources' brightness, as
+        the run had them.
 
     Returns
     -------
@@ -250,7 +257,7 @@ def evaluate_companions(
         options,
     )
     table = _companion_table(companions, labels.name[len(known) :], confused, gained, found, len(known))
-    table["recognized"] = _recognized(patch.scene, known, positions, snr, detection, options)
+    table["recognized"] = _recognized(patch.scene, known, positions, snr, detection, options, bad_planes)
     peaks = _peak_table(new, ~in_control, found, companions["id"], len(known))
     return InjectedResult(table, peaks, len(control), int((same < 0).sum()))
 

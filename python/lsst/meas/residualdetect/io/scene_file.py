@@ -98,7 +98,9 @@ def _parse(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> SceneFile:
     )
     peaks = footprints = model = None
     if "peaks" in arrays:
-        peaks = np.asarray(arrays["peaks"], np.float64).reshape(-1, 2)
+        peaks = np.asarray(arrays["peaks"], np.float64)
+        peaks = peaks if peaks.size else peaks.reshape(0, 2)
+        _check_shape("peaks", peaks, (len(peaks), 2))
     if "footprints" in arrays:
         footprints = np.asarray(arrays["footprints"]).astype(np.int32)
         _check_shape("footprints", footprints, scene.shape)

@@ -18,11 +18,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, join
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
@@ -32,11 +32,10 @@ from ..butler import load_catalogues, load_images, load_models
 from ..detection import DetectionOptions
 from ..injection.companion_counts import summarise_companions
 from ..injection.recovery import InjectedPatch, evaluate_companions
-from ..scene import DEFAULT_BAD_PLANES
-from ..truth import EvaluationOptions
+from .evaluation_options import EvaluationOptionsConfig
 from .patch import PATCH_DIMENSIONS, read_scene, wavelength_order
 
-__all__ = ["EvaluateInjectedConfig", "EvaluateInjectedConnections", "EvaluateInjectedTask"]
+__all__ = ["EvaluateInjectedConfig", "EvaluateInjectedConnections", "EvaluateInjectedTask", "join_bands"]
 
 
 class EvaluateInjectedConnections(
@@ -114,28 +113,11 @@ class EvaluateInjectedConnections(
     )
 
 
-class EvaluateInjectedConfig(pipe_base.PipelineTaskConfig, pipelineConnections=EvaluateInjectedConnections):
-    """Options of `EvaluateInjectedTask`."""
+class EvaluateInjectedConfig(
+    EvaluationOptionsConfig, pipe_base.PipelineTaskConfig, pipelineConnections=EvaluateInjectedConnections
+):
+    """Options of `EvaluateInjectedTask`; the true sources are companions."""
 
-    match_radius_pix = RangeField(
-        dtype=float,
-        doc="Farthest that a peak may lie from the source it is matched to. Pixels.",
-        default=EvaluationOptions.match_radius_pix,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    min_snr = RangeField(
-        dtype=float,
-        doc="Signal-to-noise ratio, over all bands, from which a companion is counted.",
-        default=EvaluationOptions.min_snr,
-        min=0.0,
-    )
-    faint_snr = RangeField(
-        dtype=float,
-        doc="From here to min_snr a companion is not counted, but a new peak on it is no error.",
-        default=EvaluationOptions.faint_snr,
-        min=0.0,
-    )
     detection_threshold = RangeField(
         dtype=float,
         doc="Signal-to-noise ratio above which ordinary detection would give a companion a peak.",
@@ -143,24 +125,10 @@ class EvaluateInjectedConfig(pipe_base.PipelineTaskConfig, pipelineConnections=E
         min=0.0,
         inclusiveMin=False,
     )
-    bad_mask_planes = ListField[str](
-        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
-    )
     pseudo_columns = ListField[str](
         doc="Flags that mark sky objects.",
         default=["merge_peak_sky", "sky_source"],
     )
-
-    def options(self) -> EvaluationOptions:
-        """The same as the core's options."""
-        return EvaluationOptions(
-            match_radius_pix=self.match_radius_pix, min_snr=self.min_snr, faint_snr=self.faint_snr
-        )
-
-    def validate(self) -> None:
-        """Refuse values that do not go together."""
-        super().validate()
-        self.options()
 
 
 class EvaluateInjectedTask(pipe_base.PipelineTask):
@@ -194,8 +162,8 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
             catalogue=catalogue,
         )
         in_bands = {ref.dataId["band"]: butlerQC.get(ref) for ref in inputRefs.in_bands}
-        companions = _join(
-            butlerQC.get(inputRefs.companions), [in_bands[band] for band in scene.bands], scene.bands
+        companions = join_bands(
+            butlerQC.get(inputRefs.companions), {band: in_bands[band] for band in scene.bands}
         )
         result = self.run(
             InjectedPatch(
@@ -228,7 +196,9 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
             ``n_control`` and ``n_lost``.
         """
         detection = DetectionOptions(threshold=self.config.detection_threshold)
-        result = evaluate_companions(patch, self.config.options(), detection)
+        result = evaluate_companions(
+            patch, self.config.options(), detection, bad_planes=self.config.bad_mask_planes
+        )
         summary = summarise_companions(result.companions, result.peaks, self.config.options())
         for name, value in (*summary.items(), ("n_control", result.n_control), ("n_lost", result.n_lost)):
             self.metadata[name] = value
@@ -247,16 +217,34 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
         return pipe_base.Struct(companions=result.companions, peaks=result.peaks)
 
 
-def _join(companions: Table, in_bands: Sequence[Table], bands: Sequence[str]) -> Table:
-    """Companions with the magnitudes of all bands, and the signal-to-noise
-    ratio over all bands.
+def join_bands(companions: Table, in_bands: Mapping[str, Table]) -> Table:
+    """Companions with what was injected of them in each band.
+
+    Parameters
+    ----------
+    companions : `astropy.table.Table`
+        All that were drawn.
+    in_bands : `~collections.abc.Mapping` [`str`, `astropy.table.Table`]
+        By band the same ones, in any order, with ``id``, ``mag_<band>`` and
+        ``snr_<band>``.
+
+    Returns
+    -------
+    joined : `astropy.table.Table`
+        In the order of ``companions``, with these columns and ``snr``, the
+        signal-to-noise ratio over all bands.
+
+    Raises
+    ------
+    ValueError
+        Raised if a band has others.
     """
-    joined = companions.copy()
-    snr = np.zeros(len(joined))
-    for band, table in zip(bands, in_bands, strict=True):
-        # In each band the same rows in the same order.
-        joined[f"mag_{band}"] = table[f"mag_{band}"]
-        joined[f"snr_{band}"] = table[f"snr_{band}"]
-        snr += np.square(np.asarray(table[f"snr_{band}"]))
-    joined["snr"] = np.sqrt(snr)
+    joined = companions
+    for band, table in in_bands.items():
+        columns = table["id", f"mag_{band}", f"snr_{band}"]
+        joined = join(joined, columns, keys="id", keep_order=True)
+        if not len(joined) == len(table) == len(companions):
+            raise ValueError(f"the companions in band {band!r} are not those that were drawn")
+    squares = [np.square(np.asarray(joined[f"snr_{band}"], np.float64)) for band in in_bands]
+    joined["snr"] = np.sqrt(np.sum(squares, axis=0))
     return joined

@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ListField, RangeField
 
 from ..butler import load_images
-from ..scene import DEFAULT_BAD_PLANES
-from ..truth import EvaluationOptions, PatchResult, evaluate_patch, summarise
+from ..truth import PatchResult, evaluate_patch, summarise
+from .evaluation_options import EvaluationOptionsConfig
 from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
 
 __all__ = ["EvaluateConfig", "EvaluateConnections", "EvaluateTask"]
@@ -90,42 +89,13 @@ class EvaluateConnections(
     )
 
 
-class EvaluateConfig(ImagesConfig, pipe_base.PipelineTaskConfig, pipelineConnections=EvaluateConnections):
+class EvaluateConfig(
+    ImagesConfig,
+    EvaluationOptionsConfig,
+    pipe_base.PipelineTaskConfig,
+    pipelineConnections=EvaluateConnections,
+):
     """Options of `EvaluateTask`."""
-
-    match_radius_pix = RangeField(
-        dtype=float,
-        doc="Farthest that a peak may lie from the source it is matched to. Pixels.",
-        default=EvaluationOptions.match_radius_pix,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    min_snr = RangeField(
-        dtype=float,
-        doc="Signal-to-noise ratio, over all bands, from which a true source is counted.",
-        default=EvaluationOptions.min_snr,
-        min=0.0,
-    )
-    faint_snr = RangeField(
-        dtype=float,
-        doc="From here to min_snr a source is not counted, but a new peak on it is no error.",
-        default=EvaluationOptions.faint_snr,
-        min=0.0,
-    )
-    bad_mask_planes = ListField[str](
-        doc="Mask planes whose pixels are left out.", default=list(DEFAULT_BAD_PLANES)
-    )
-
-    def options(self) -> EvaluationOptions:
-        """The same as the core's options."""
-        return EvaluationOptions(
-            match_radius_pix=self.match_radius_pix, min_snr=self.min_snr, faint_snr=self.faint_snr
-        )
-
-    def validate(self) -> None:
-        """Refuse values that do not go together."""
-        super().validate()
-        self.options()
 
 
 class EvaluateTask(pipe_base.PipelineTask):
@@ -160,7 +130,7 @@ class EvaluateTask(pipe_base.PipelineTask):
             model_after=butlerQC.get(inputRefs.models_after),
             truth=butlerQC.get(truth_ref).as_array() if truth_ref else None,
         )
-        evaluation = evaluate_patch(result, self.config.options())
+        evaluation = evaluate_patch(result, self.config.options(), bad_planes=self.config.bad_mask_planes)
         butlerQC.put(evaluation.peaks, outputRefs.peaks)
         butlerQC.put(evaluation.parents, outputRefs.parents)
         if evaluation.truth is not None:

@@ -228,10 +228,10 @@ class InjectCompanionsTask(pipe_base.PipelineTask):
         return pipe_base.Struct(injected=coadd, in_band=in_band)
 
     def _bits(self, coadd: Any) -> int:
-        known = coadd.mask.getMaskPlaneDict()
-        return int(
-            coadd.mask.getPlaneBitMask([plane for plane in self.config.bad_mask_planes if plane in known])
-        )
+        # Cameras may lack those that are bad by default; another is an error.
+        lacks = set(DEFAULT_BAD_PLANES) - set(coadd.mask.getMaskPlaneDict())
+        planes = [plane for plane in self.config.bad_mask_planes if plane not in lacks]
+        return int(coadd.mask.getPlaneBitMask(planes))
 
 
 def _injection_catalogue(companions: Table, mag: np.ndarray) -> Table:

@@ -110,7 +110,7 @@ class MakeCompanionsConfig(pipe_base.PipelineTaskConfig, pipelineConnections=Mak
         min=0,
     )
     bad_mask_planes = ListField[str](
-        doc="A patch with one of these in every pixel is passed over.",
+        doc="Mask planes on whose pixels no companion is put, and which say nothing of hosts.",
         default=list(DEFAULT_BAD_PLANES),
     )
     pseudo_columns = ListField[str](
@@ -168,7 +168,13 @@ class MakeCompanionsTask(pipe_base.PipelineTask):
         result : `lsst.pipe.base.Struct`
             ``companions`` (`astropy.table.Table`).
         """
-        companions = draw_companions(scene, detections, self.config.companions.options(), rng)
+        companions = draw_companions(
+            scene,
+            detections,
+            self.config.companions.options(),
+            rng,
+            bad_planes=self.config.bad_mask_planes,
+        )
         self.metadata["n_companions"] = len(companions)
         self.log.info("Drew %d companions beside %d peaks", len(companions), len(detections.peaks))
         return pipe_base.Struct(companions=companions)

@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import yaml
 from ..boxes import nearest_pixel
 from ..detection import detect, detections_at
 from ..detections import Detections
+from ..mask_bits import set_bit
 from ..scene import Scene
 
 __all__ = ["read_split", "told_of"]
@@ -95,7 +97,7 @@ def told_of(
     labels = footprints.astype(np.int32)
     if not surroundings:
         outside = np.broadcast_to(labels == 0, scene.images.shape)
-        scene = scene.with_bad(scene.bad() | outside)
+        scene = replace(scene, mask=set_bit(scene.mask, scene.mask_planes["NO_DATA"], outside))
     else:
         others = detect(scene)
         beyond = others.labels(scene.shape, scene.origin)

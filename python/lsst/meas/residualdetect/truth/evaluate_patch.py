@@ -18,18 +18,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from astropy.table import Table
 
 from ..boxes import is_inside, nearest_pixel
 from ..detections import Detections, positions_of
+from ..noise import expected_snr
+from ..scene import DEFAULT_BAD_PLANES
 from .evaluation import Evaluation, EvaluationOptions, PatchResult, PeakClass
 from .matching import Floats, Integers
 from .measures import (
     FWHM_PER_SIGMA,
     brighter_neighbours,
     parent_chi2,
-    point_source_snr,
     psf_sigma_pix,
 )
 from .taxonomy import (
@@ -74,7 +78,7 @@ def _truth_table(result: PatchResult, options: EvaluationOptions) -> tuple[Table
     if "snr" in (result.truth.dtype.names or ()):
         snr = np.asarray(result.truth["snr"], dtype=np.float64)
     else:
-        snr = point_source_snr(fluxes, result.scene)
+        snr = expected_snr(fluxes, result.scene, *positions.T)
 
     # Neighbours count wherever they are; what happens off the image or on
     # bad pixels is nobody's fault.
@@ -182,7 +186,12 @@ def _parent_table(result: PatchResult, truth: Table | None, options: EvaluationO
     )
 
 
-def evaluate_patch(result: PatchResult, options: EvaluationOptions | None = None) -> Evaluation:
+def evaluate_patch(
+    result: PatchResult,
+    options: EvaluationOptions | None = None,
+    *,
+    bad_planes: Sequence[str] = DEFAULT_BAD_PLANES,
+) -> Evaluation:
     """Classify true sources and new peaks, and measure what the new peaks
     changed.
 
@@ -192,6 +201,8 @@ def evaluate_patch(result: PatchResult, options: EvaluationOptions | None = None
         The patch, with or without truth.
     options : `EvaluationOptions`, optional
         Limits; the defaults if absent.
+    bad_planes : `~collections.abc.Sequence` [`str`], optional
+        Mask planes whose pixels say nothing, as the run had them.
 
     Returns
     -------
@@ -199,6 +210,7 @@ def evaluate_patch(result: PatchResult, options: EvaluationOptions | None = None
         Tables of true sources, new peaks and parents.
     """
     options = EvaluationOptions() if options is None else options
+    result = replace(result, scene=result.scene.with_bad(result.scene.bad(bad_planes)))
     n_new = len(result.new_peaks)
     truth, target = None, np.empty(0, dtype=np.int64)
     peaks = PeakLabels(

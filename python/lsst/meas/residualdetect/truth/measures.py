@@ -33,7 +33,6 @@ __all__ = [
     "brighter_neighbours",
     "core_owner",
     "parent_chi2",
-    "point_source_snr",
     "psf_sigma_pix",
     "source_snr",
 ]
@@ -47,33 +46,6 @@ FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 def psf_sigma_pix(scene: Scene) -> float:
     """Standard deviation of the PSF, median over bands, in pixels."""
     return float(np.sqrt(np.median(scene.psf_sigmas_pix**2)))
-
-
-def point_source_snr(fluxes: Floats, scene: Scene) -> Floats:
-    """Matched-filter signal-to-noise ratio of isolated point sources.
-
-    In each band flux * sqrt(sum(psf^2) / variance), with the band's median
-    variance; bands are added in quadrature.
-
-    Parameters
-    ----------
-    fluxes : `numpy.ndarray`, (n, band)
-        Fluxes in image units.
-    scene : `Scene`
-        PSFs and variances.
-
-    Returns
-    -------
-    snr : `numpy.ndarray`, (n,), float64
-        Signal-to-noise ratio; a band without good pixels adds nothing.
-    """
-    variance = np.full(len(scene.bands), np.inf)
-    for band, pixels in enumerate(scene.variance):
-        finite = pixels[np.isfinite(pixels)]
-        if finite.size:
-            variance[band] = np.median(finite)
-    per_flux = np.square(scene.psfs, dtype=np.float64).sum(axis=(1, 2)) / variance
-    return np.sqrt(np.square(fluxes) @ per_flux)
 
 
 def source_snr(model: SceneModel, scene: Scene, peak_ids: Integers) -> Floats:
