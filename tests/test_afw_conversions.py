@@ -151,6 +151,22 @@ def test_without_a_psf_at_the_centre_the_nearest_peak_s_is_taken(sky):
         read_exposures(broken, merged.catalogue)
 
 
+def test_the_psf_of_a_place_is_the_exposure_s_there(sky):
+    exposures, merged = sky
+    box = exposures["r"].getBBox()
+    centre = geom.Point2D(box.getCenter())
+    varying = {band: exposure.clone() for band, exposure in exposures.items()}
+    varying["r"].setPsf(HoledPsf(centre, 1.0))
+    scene = read_exposures(varying, merged.catalogue)
+    psf = scene.at(box.getMinY() + 4.0, box.getMinX() + 3.0).psfs
+    middle = (psf.shape[1] - 15) // 2
+    expected = gaussian_psf(1.5 + (box.getMinX() + 3) / 1000, (15, 15))
+    np.testing.assert_allclose(psf[1, middle:-middle, middle:-middle], expected, atol=1e-6)
+    # The others do not change, and where there is none that of the scene stays.
+    np.testing.assert_allclose(psf[[0, 2]], scene.psfs[[0, 2]], atol=1e-6)
+    np.testing.assert_allclose(scene.at(centre.y, centre.x).psfs, scene.psfs, atol=1e-6)
+
+
 def test_another_box_is_named(sky):
     exposures = dict(sky[0])
     exposures["i"] = exposures["i"][geom.Box2I(geom.Point2I(exposures["i"].getXY0()), geom.Extent2I(50, 50))]

@@ -82,6 +82,12 @@ class Footprint:
             slice(int(first.min()), int(after.max())),
         )
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Patch coordinates (y, x) of the middle of the bounding box."""
+        rows, columns = self.bbox
+        return (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2
+
     def to_mask(self, bbox: Box | None = None) -> npt.NDArray[np.bool_]:
         """True at the footprint's pixels, over ``bbox`` (its own if absent;
         what lies outside is cut off): (y, x), bool.

@@ -159,12 +159,13 @@ def _around(
     PSFs; the weights are 0 where good pixels see too little of the PSF.
     """
     height, width = scene.psfs.shape[1:]
-    totals = np.square(scene.psfs, dtype=np.float64).sum(axis=(1, 2))
-    for row, column in nearest_pixel(np.stack([y, x], axis=1), scene.origin).tolist():
+    pixels = nearest_pixel(np.stack([y, x], axis=1), scene.origin).tolist()
+    for (row, column), there in zip(pixels, map(scene.at, y, x), strict=True):
+        totals = np.square(there.psfs, dtype=np.float64).sum(axis=(1, 2))
         top, left = row - height // 2, column - width // 2
         box = (slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0)))
         weights = scene.weights(box=box)
-        psfs = scene.psfs[
+        psfs = there.psfs[
             :,
             box[0].start - top : box[0].start - top + weights.shape[1],
             box[1].start - left : box[1].start - left + weights.shape[2],

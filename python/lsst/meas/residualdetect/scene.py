@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .mask_bits import N_BITS, Mask, as_mask, has_bits, set_bit
+from .psf_field import PsfField, is_usable_psf, to_centered_shape
 
 __all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "Scene", "SceneError", "check_psfs"]
 
@@ -126,7 +127,7 @@ class Scene:
         Variance of each pixel, in squared image units.
     psfs : `numpy.ndarray`, (band, h, w), float32
         PSF image of each band, centred, odd sides; normalised to unit sum
-        here.
+        here. Where the PSF changes, that of the middle.
     bands : `~collections.abc.Sequence` [`str`]
         Band names, in the order of the first axis.
     mask : `numpy.ndarray`, (band, y, x), int, optional
@@ -145,6 +146,9 @@ class Scene:
     sky_position : `~collections.abc.Callable`, optional
         Takes arrays y, x of patch coordinates and returns right ascension
         and declination in degrees; unknown if absent.
+    psf_fields : `tuple` [`PsfField` or `None`], optional
+        For each band the PSF by position, `None` where it is ``psfs``
+        everywhere; that in all bands if absent. See `at`.
 
     Raises
     ------
@@ -163,6 +167,7 @@ class Scene:
     pixel_scale_arcsec: float = 0.2
     mask_planes: Mapping[str, int] = field(default_factory=lambda: dict(MASK_PLANES))
     sky_position: Callable[[Positions, Positions], tuple[Positions, Positions]] | None = None
+    psf_fields: tuple[PsfField | None, ...] = ()
 
     def __post_init__(self) -> None:
         self.bands = tuple(str(band) for band in self.bands)
@@ -219,11 +224,42 @@ class Scene:
         check_psfs(psfs, self.bands)
         psfs /= psfs.sum(axis=(1, 2), keepdims=True)
         self.psfs = psfs
+        if len(self.psf_fields) not in (0, len(self.bands)):
+            raise SceneError(f"there are {len(self.psf_fields)} PSF fields for {len(self.bands)} bands")
+        self.psf_fields = tuple(self.psf_fields) if any(self.psf_fields) else ()
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.images.shape[1], self.images.shape[2]
+
+    def at(self, y: float, x: float) -> Scene:
+        """The same pixels with the PSFs of a place.
+
+        Parameters
+        ----------
+        y, x : `float`
+            Patch coordinates.
+
+        Returns
+        -------
+        scene : `Scene`
+            Its ``psfs`` are those of the place, and hold everywhere. In a
+            band without a usable PSF there that of the middle stays. The
+            scene itself if its PSF does not change.
+        """
+        if not self.psf_fields:
+            return self
+        psfs = self.psfs.copy()
+        for band, field_of_band in enumerate(self.psf_fields):
+            psf = psfs[band] if field_of_band is None else field_of_band.at(y, x)
+            if is_usable_psf(psf):
+                psfs[band] = to_centered_shape(psf, psfs.shape[1:])
+        psfs /= psfs.sum(axis=(1, 2), keepdims=True)
+        # Not by replace(), which would look at all pixels again.
+        other = copy.copy(self)
+        other.psfs, other.psf_fields = psfs, ()
+        return other
 
     @property
     def psf_sigmas_pix(self) -> npt.NDArray[np.float64]:
@@ -313,4 +349,5 @@ class Scene:
             psfs=self.psfs[order],
             bands=tuple(bands),
             mask=self.mask[order],
+            psf_fields=tuple(self.psf_fields[band] for band in order) if self.psf_fields else (),
         )

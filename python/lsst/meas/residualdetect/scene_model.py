@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from .boxes import Box
 from .scene import Array, Scene, SceneError
 
 __all__ = ["ParentModel", "SceneModel", "SourceModel", "difference_kernels", "gaussian_psf", "render"]
@@ -109,6 +110,10 @@ class ParentModel:
         Why a peak of the parent has no source although others have, by its
         id. ``chi2`` is that of the fit, in which its light, as far as it can
         be seen, was kept out of theirs.
+    place : `tuple` [`float`, `float`], optional
+        Patch coordinates (y, x) where the PSFs that the model is convolved
+        to are the scene's, if those change; the middle of the footprint.
+        `None` for the PSFs of the `SceneModel`.
     """
 
     parent_id: int
@@ -119,6 +124,7 @@ class ParentModel:
     converged: bool = False
     failure: str = ""
     unmodelled: Mapping[int, str] = field(default_factory=dict)
+    place: tuple[float, float] | None = None
 
     @property
     def reduced_chi2(self) -> float:
@@ -135,7 +141,8 @@ class SceneModel:
     bands : `tuple` [`str`]
         Order of every spectrum.
     psfs : `numpy.ndarray`, (band, h, w), float32
-        PSF images the model is convolved to, unit sum.
+        PSF images the model is convolved to, unit sum; of parents without a
+        place of their own.
     model_psf : `numpy.ndarray`, (h, w), float32
         PSF image of the morphologies, narrower than any of ``psfs``; odd
         sides, unit sum.
@@ -204,7 +211,41 @@ class SceneModel:
         """The model as the scene would show it, all sources summed:
         (band, y, x), float32, over the scene's pixels.
         """
-        return render(self.sources, difference_kernels(self.psfs, self.model_psf), scene.shape, scene.origin)
+        groups = list(self.by_kernels(scene))
+        if len(groups) == 1:
+            return render(self.sources, groups[0][0], scene.shape, scene.origin)
+        image = np.zeros((len(self.bands), *scene.shape), np.float32)
+        for kernels, parents in groups:
+            sources = tuple(source for parent in parents for source in parent.sources)
+            if sources:
+                box, origin = seen_box(sources, kernels, scene)
+                seen = image[:, *box]
+                if seen.size:
+                    seen += render(sources, kernels, seen.shape[1:], origin)
+        return image
+
+    def by_kernels(self, scene: Scene) -> Iterator[tuple[Array, list[ParentModel]]]:
+        """Parents that are seen with the same PSFs, and what takes the model
+        PSF to these.
+
+        Parameters
+        ----------
+        scene : `Scene`
+            Gives the PSFs at the parents' places.
+
+        Yields
+        ------
+        kernels : `numpy.ndarray`, (band, h, w), float32
+            Difference kernels.
+        parents : `list` [`ParentModel`]
+            Those that they hold for.
+        """
+        groups: dict[bytes, tuple[Array, list[ParentModel]]] = {}
+        for parent in self.parents:
+            psfs = self.psfs if parent.place is None else scene.at(*parent.place).psfs
+            groups.setdefault(psfs.tobytes(), (psfs, []))[1].append(parent)
+        for psfs, parents in groups.values():
+            yield difference_kernels(psfs, self.model_psf), parents
 
 
 def gaussian_psf(sigma_pix: float, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -258,6 +299,33 @@ def difference_kernels(psfs: npt.NDArray[np.floating], model_psf: npt.NDArray[np
         padded.sum(axis=(1, 2), keepdims=True), total, out=np.zeros_like(total), where=total != 0
     )
     return kernels.astype(np.float32)
+
+
+def seen_box(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> tuple[Box, tuple[int, int]]:
+    """The pixels of a scene that sources give light to.
+
+    Parameters
+    ----------
+    sources : `~collections.abc.Sequence` [`SourceModel`]
+        At least one.
+    kernels : `numpy.ndarray`, (band, h, w)
+        Difference kernels.
+    scene : `Scene`
+        Gives the pixel grid.
+
+    Returns
+    -------
+    box : `Box`
+        As array indices; empty if they are off the scene.
+    origin : `tuple` [`int`, `int`]
+        Patch coordinates of its first pixel.
+    """
+    ends = np.array([(*source.origin, *np.add(source.origin, source.morphology.shape)) for source in sources])
+    margin = np.array(kernels.shape[1:]) // 2
+    first = np.clip(ends[:, :2].min(axis=0) - margin - scene.origin, 0, scene.shape)
+    after = np.clip(ends[:, 2:].max(axis=0) + margin - scene.origin, first, scene.shape)
+    (top, left), (bottom, right) = first.tolist(), after.tolist()
+    return (slice(top, bottom), slice(left, right)), (top + scene.origin[0], left + scene.origin[1])
 
 
 def render(

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -154,6 +155,14 @@ def deblend_scenes(
     with one_thread():
         models = module.fit_parents(blends, options, progress or (lambda count: None))
     return [
-        SceneModel(scene.bands, scene.psfs, module.model_psf(own), tuple(parents))
-        for (scene, _), own, parents in zip(blends, of_scenes, models, strict=True)
+        SceneModel(
+            scene.bands,
+            scene.psfs,
+            module.model_psf(own),
+            tuple(
+                replace(fit, place=parent.footprint.middle) if scene.psf_fields else fit
+                for parent, fit in zip(parents, fits, strict=True)
+            ),
+        )
+        for (scene, parents), own, fits in zip(blends, of_scenes, models, strict=True)
     ]

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ..boxes import nearest_pixel
 from ..scene import DEFAULT_BAD_PLANES, Array, Positions, Scene
-from ..scene_model import SceneModel, SourceModel, difference_kernels
+from ..scene_model import SceneModel, SourceModel
 from .flux_errors import peak_profile
 
 __all__ = ["centroids"]
@@ -117,19 +117,19 @@ def centroids(
     found = np.array(positions, np.float64).reshape(-1, 2)
     if not len(found):
         return found
-    components: dict[int, list[SourceModel]] = {}
-    for source in model.sources:
-        components.setdefault(source.peak_id, []).append(source)
-    kernels = difference_kernels(model.psfs, model.model_psf)
+    components: dict[int, tuple[Array, list[SourceModel]]] = {}
+    for kernels, parents in model.by_kernels(scene):
+        for source in (source for parent in parents for source in parent.sources):
+            components.setdefault(source.peak_id, (kernels, []))[1].append(source)
     residual = scene.images - model.image(scene)
     fluxes = np.maximum(np.nan_to_num(model.peak_fluxes(peak_ids)), 0)
     for row, peak_id in enumerate(peak_ids):
-        own = components.get(int(peak_id))
-        if own is not None and fluxes[row].any():
+        kernels, own = components.get(int(peak_id), (np.zeros(0, np.float32), []))
+        if own and fluxes[row].any():
             box, profile = peak_profile(own, kernels, scene)
             light = residual[:, *box] + profile * model.peak_fluxes([int(peak_id)])[0][:, None, None]
             kept = residual[:, *box].copy()
             residual[:, *box] = light
-            found[row] = _best_place(residual, scene, found[row], fluxes[row], bad_planes)
+            found[row] = _best_place(residual, scene.at(*found[row]), found[row], fluxes[row], bad_planes)
             residual[:, *box] = kept
     return found

@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
@@ -72,12 +72,12 @@ def noise_units(scene: Scene) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A scene and what all its parents share.
+    """A scene and what all its parents with the same PSFs share.
 
     Parameters
     ----------
     scene : `Scene`
-        The coadds.
+        The coadds, with the PSFs of these parents.
     options : `DeblendOptions`
         What holds for all its parents.
     kernels : `numpy.ndarray`, (band, h, w), float32
@@ -207,20 +207,30 @@ def _leave_out_peaks(cutout: Cutout) -> Cutout:
     return replace(cutout, parent=replace(parent, peaks=tuple(peaks)), unmodelled=unmodelled)
 
 
-def make_cutouts(number: int, of: Field, parents: Sequence[Parent]) -> Iterator[tuple[Cutout, str]]:
+def make_cutouts(
+    number: int, scene: Scene, parents: Sequence[Parent], make_field: Callable[[Scene], Field]
+) -> Iterator[tuple[Cutout, str]]:
     """Every parent of a scene, and why it cannot be fitted; empty if it can.
 
     Parameters
     ----------
     number : `int`
         Place of the scene among those deblended together.
-    of : `Field`
+    scene : `Scene`
         The scene.
     parents : `~collections.abc.Sequence` [`Parent`]
         Its parents.
+    make_field : `~collections.abc.Callable`
+        Makes the `Field` of parents with the same PSFs from the scene with
+        these.
     """
+    fields: dict[bytes, Field] = {}
     for place, parent in enumerate(parents):
-        cutout = make_cutout((number, place), of, parent)
+        there = scene.at(*parent.footprint.middle)
+        psfs = there.psfs.tobytes()
+        if psfs not in fields:
+            fields[psfs] = make_field(there)
+        cutout = make_cutout((number, place), fields[psfs], parent)
         fault = _find_fault(cutout)
         if not fault:
             cutout = _leave_out_peaks(cutout)

@@ -29,8 +29,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..detections import Parent
@@ -62,6 +64,10 @@ def model_psf(options: DeblendOptions) -> Array:
     """A Gaussian sampled at pixel centres: (h, w), float32."""
     side = 2 * math.ceil(_MODEL_PSF_SIGMAS * options.sigma_pix) + 1
     return gaussian_psf(options.sigma_pix, (side, side)).astype(np.float32)
+
+
+def _field(scene: Scene, options: DeblendOptions, model_psf: Array, units: npt.NDArray[np.float64]) -> Field:
+    return Field(scene, options, difference_kernels(scene.psfs, model_psf), units)
 
 
 def _mbytes(cutouts: Sequence[Cutout]) -> float:
@@ -140,14 +146,14 @@ def fit_parents(
     similar: dict[tuple[DeblendOptions, tuple[int, ...]], list[Cutout]] = defaultdict(list)
     for number, (scene, parents) in enumerate(blends):
         own = options.for_scene(scene)
-        kernels = difference_kernels(scene.psfs, model_psf(own))
-        of = Field(scene, own, kernels, noise_units(scene))
-        for cutout, failure in make_cutouts(number, of, parents):
+        units, narrow = noise_units(scene), model_psf(own)
+        make_field = partial(_field, options=own, model_psf=narrow, units=units)
+        for cutout, failure in make_cutouts(number, scene, parents, make_field):
             if failure:
                 models[cutout.index] = ParentModel(cutout.parent.id, (), failure=failure)
                 progress(1)
             else:
-                similar[own, kernels.shape].append(replace(cutout, components=choose_components(cutout)))
+                similar[own, scene.psfs.shape].append(replace(cutout, components=choose_components(cutout)))
 
     one_at_a_time = threading.Lock()
 

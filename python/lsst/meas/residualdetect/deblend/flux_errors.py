@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from ..boxes import Box
 from ..scene import DEFAULT_BAD_PLANES, Array, Scene
-from ..scene_model import ParentModel, SceneModel, SourceModel, difference_kernels, render
+from ..scene_model import ParentModel, SceneModel, SourceModel, render, seen_box
 
 __all__ = ["flux_errors", "peak_profile"]
 
@@ -66,17 +66,11 @@ def peak_profile(components: Sequence[SourceModel], kernels: Array, scene: Scene
         for component, share in zip(components, shares, strict=True)
         if component.morphology.sum() > 0
     )
-    ends = np.array(
-        [(*source.origin, *np.add(source.origin, source.morphology.shape)) for source in components]
-    )
-    margin = np.array(kernels.shape[1:]) // 2
-    first = np.clip(ends[:, :2].min(axis=0) - margin - scene.origin, 0, scene.shape)
-    after = np.clip(ends[:, 2:].max(axis=0) + margin - scene.origin, first, scene.shape)
-    box = (slice(int(first[0]), int(after[0])), slice(int(first[1]), int(after[1])))
-    if not (after > first).all():
-        return box, np.zeros((len(kernels), *(after - first)), np.float32)
-    origin = (int(first[0]) + scene.origin[0], int(first[1]) + scene.origin[1])
-    return box, render(sources, kernels, (int(after[0] - first[0]), int(after[1] - first[1])), origin)
+    box, origin = seen_box(components, kernels, scene)
+    shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
+    if not all(shape):
+        return box, np.zeros((len(kernels), *shape), np.float32)
+    return box, render(sources, kernels, shape, origin)
 
 
 def _shared(one: Box, other: Box) -> tuple[Box, Box] | None:
@@ -154,12 +148,12 @@ def flux_errors(
     errors : `numpy.ndarray`, (n, band), float64
         In image units; NaN where there is no model, or no good pixel.
     """
-    kernels = difference_kernels(model.psfs, model.model_psf)
     wanted = {int(peak_id) for peak_id in peak_ids}
     by_peak: dict[int, npt.NDArray[np.float64]] = {}
-    for parent in model:
-        if any(source.peak_id in wanted for source in parent.sources):
-            by_peak |= _errors(parent, kernels, scene, bad_planes)
+    for kernels, parents in model.by_kernels(scene):
+        for parent in parents:
+            if any(source.peak_id in wanted for source in parent.sources):
+                by_peak |= _errors(parent, kernels, scene, bad_planes)
     unknown = np.full(len(model.bands), np.nan)
     rows = [by_peak.get(int(peak_id), unknown) for peak_id in peak_ids]
     return np.array(rows, np.float64).reshape(len(peak_ids), len(model.bands))

@@ -105,11 +105,16 @@ class DeblendOptions:
         """The same, with a model PSF that is no wider than any PSF of a scene.
 
         What is convolved with a wider one shows no pixel as sharp as the
-        image does. Widths are `Scene.psf_sigmas_pix`.
+        image does. Widths are `Scene.psf_sigmas_pix`, where the PSF changes
+        on a grid of 4 x 4 places, too.
         """
+        seen = [scene]
+        if scene.psf_fields:
+            grid = np.add(np.outer((0.5, 1.5, 2.5, 3.5), np.divide(scene.shape, 4)), scene.origin).T
+            seen += [scene.at(y, x) for y in grid[0].tolist() for x in grid[1].tolist()]
         with np.errstate(divide="ignore"):
             # Of a band without a usable PSF, which is found later, NaN or infinite.
-            sharpest = float(np.nanmin(scene.psf_sigmas_pix, initial=np.inf))
+            sharpest = float(np.nanmin([there.psf_sigmas_pix for there in seen], initial=np.inf))
         return replace(self, sigma_pix=sharpest) if sharpest < _AS_WIDE * self.sigma_pix else self
 
     def __post_init__(self) -> None:

@@ -82,9 +82,12 @@ class _Shared:
         self.parents = parents
         self.options = options
         self.psf = model_psf(options)
-        kernels = difference_kernels(scene.psfs, self.psf)
-        self.field = Field(self.scene, options, kernels, np.ones(len(scene.bands)))
         self.monotonicity = lite.operators.Monotonicity((_MONOTONIC_SIDE, _MONOTONIC_SIDE))
+
+    def field(self, scene: Scene) -> Field:
+        """What parents with the same PSFs share."""
+        kernels = difference_kernels(scene.psfs, self.psf)
+        return Field(scene, self.options, kernels, np.ones(len(scene.bands)))
 
     @cached_property
     def noise_rms(self) -> Array:
@@ -114,7 +117,7 @@ class _Shared:
             # source's signal-to-noise ratio.
             variance=np.where(np.isfinite(variance), variance, 0),
             weights=cutout.weights * cutout.footprint,
-            psfs=self.scene.psfs,
+            psfs=cutout.field.scene.psfs,
             model_psf=self.psf[None],
             noise_rms=self.noise_rms,
             bands=self.scene.bands,
@@ -230,7 +233,7 @@ def fit_parents(
     for number, (scene, parents) in enumerate(blends):
         shared = _Shared(scene, parents, options.for_scene(scene))
         models.append([])
-        for cutout, failure in make_cutouts(number, shared.field, parents):
+        for cutout, failure in make_cutouts(number, shared.scene, parents, shared.field):
             parent = cutout.parent
             if failure:
                 model = ParentModel(parent.id, (), failure=failure)

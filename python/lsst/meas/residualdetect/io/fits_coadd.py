@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from ..psf_field import PsfSamples
 from ..scene import Scene
-from .fits_common import naming_the_file, native
+from .fits_common import naming_the_file, native, table
 
 __all__ = ["coadd_name", "read_coadd", "write_coadd"]
 
@@ -60,7 +61,12 @@ def write_coadd(path: Path, scene: Scene) -> None:
         plane.header["LTV2"] = -scene.origin[0]
     for name, bit in scene.mask_planes.items():
         planes[1].header[f"HIERARCH MP_{name}"] = bit
-    fits.HDUList([primary, *planes, fits.ImageHDU(scene.psfs[0], name="PSF")]).writeto(path, overwrite=True)
+    hdus = [primary, *planes, fits.ImageHDU(scene.psfs[0], name="PSF")]
+    if scene.psf_fields and (field := scene.psf_fields[0]) is not None:
+        samples = PsfSamples.of(field, scene.shape, scene.origin)
+        hdus.append(fits.ImageHDU(samples.images, name="PSFS"))
+        hdus.append(table("PSF_PLACES", {"y": samples.places[:, 0], "x": samples.places[:, 1]}))
+    fits.HDUList(hdus).writeto(path, overwrite=True)
 
 
 @naming_the_file
@@ -78,7 +84,8 @@ def read_coadd(path: Path) -> Scene:
     path : `~pathlib.Path`
         Multi-extension FITS with the images ``IMAGE``, ``VARIANCE``, ``PSF``
         and, if there is one, ``MASK``; ``BAND`` (or ``FILTER``) in the
-        primary header.
+        primary header. If the PSF changes, also a cube ``PSFS`` and the table
+        ``PSF_PLACES`` of its positions, in patch coordinates.
 
     Returns
     -------
@@ -106,6 +113,10 @@ def read_coadd(path: Path) -> Scene:
             planes = {key[3:]: int(value) for key, value in mask.header.items() if key.startswith("MP_")}
             if planes:
                 optional["mask_planes"] = planes
+        if "PSFS" in hdus:
+            places = hdus["PSF_PLACES"].data
+            samples = PsfSamples(np.stack([places["y"], places["x"]], axis=1), native(hdus["PSFS"].data))
+            optional["psf_fields"] = (samples,)
         return Scene(
             images=native(image.data)[None],
             variance=native(hdus["VARIANCE"].data)[None],

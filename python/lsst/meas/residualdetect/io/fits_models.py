@@ -46,6 +46,8 @@ def write_model(path: Path, model: SceneModel) -> None:
         psf.header[f"BAND{index}"] = band
     owners = [parent.parent_id for parent in model for _ in parent.sources]
     unmodelled = [(parent.parent_id, *item) for parent in model for item in parent.unmodelled.items()]
+    # Where the PSF is the coadds', if it changes; else not a number.
+    places = np.array([parent.place or (np.nan, np.nan) for parent in model]).reshape(-1, 2)
     sources = model.sources
     shapes = np.array([source.morphology.shape for source in sources], np.int32).reshape(-1, 2)
     origins = np.array([source.origin for source in sources], np.int32).reshape(-1, 2)
@@ -63,6 +65,8 @@ def write_model(path: Path, model: SceneModel) -> None:
                     "n_pixels": np.array([parent.n_pixels for parent in model], np.int64),
                     "n_iterations": np.array([parent.n_iterations for parent in model], np.int32),
                     "converged": np.array([parent.converged for parent in model], bool),
+                    "psf_y": places[:, 0],
+                    "psf_x": places[:, 1],
                     "failure": np.array([parent.failure for parent in model] or [""], "U")[: len(model)],
                 },
             ),
@@ -118,6 +122,11 @@ def read_model(path: Path) -> SceneModel:
                 )
             )
             start = stop
+        parents = hdus["PARENTS"].data
+        places: list[tuple[float, float] | None] = [None] * len(parents)
+        if "psf_y" in parents.names:
+            rows = zip(parents["psf_y"].tolist(), parents["psf_x"].tolist(), strict=True)
+            places = [None if np.isnan(y) else (y, x) for y, x in rows]
         return SceneModel(
             bands=tuple(header[f"BAND{index}"] for index in range(len(psfs))),
             psfs=psfs,
@@ -132,7 +141,8 @@ def read_model(path: Path) -> SceneModel:
                     converged=bool(row["converged"]),
                     failure=str(row["failure"]),
                     unmodelled=unmodelled.get(int(row["id"]), {}),
+                    place=place,
                 )
-                for row in hdus["PARENTS"].data
+                for row, place in zip(parents, places, strict=True)
             ),
         )

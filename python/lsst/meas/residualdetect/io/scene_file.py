@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..psf_field import PsfSamples
 from ..scene import MASK_PLANES, Array, Scene, SceneError
 from .whole_file import whole_file
 
@@ -78,6 +79,19 @@ def _truth(table: npt.NDArray[Any], bands: tuple[str, ...]) -> npt.NDArray[Any]:
     return table
 
 
+def _psf_fields(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[PsfSamples, ...]:
+    if "psf_places" not in arrays:
+        return ()
+    samples = arrays.get("psf_samples", np.zeros(0))
+    n_places, n_bands = len(arrays["psf_places"]), len(np.atleast_1d(arrays["bands"]))
+    if samples.ndim != 4 or samples.shape[:2] != (n_places, n_bands):
+        raise SceneError(
+            f"psf_samples has shape {samples.shape}; expected (place, band, h, w) with {n_places} places "
+            f"and {n_bands} bands"
+        )
+    return tuple(PsfSamples(arrays["psf_places"], samples[:, band]) for band in range(n_bands))
+
+
 def _parse(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> SceneFile:
     missing = [key for key in _REQUIRED if key not in arrays]
     if missing:
@@ -95,6 +109,7 @@ def _parse(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> SceneFile:
         origin=tuple(int(value) for value in arrays.get("origin", (0, 0))),  # type: ignore[arg-type]
         pixel_scale_arcsec=float(arrays.get("pixel_scale_arcsec", 0.2)),
         mask_planes=planes,
+        psf_fields=_psf_fields(arrays),
     )
     peaks = footprints = model = None
     if "peaks" in arrays:
@@ -123,7 +138,9 @@ def read_scene_file(path: str | os.PathLike[str], *, pixel_scale_arcsec: float |
         (band, h, w), ``bands`` (n,) and optionally ``mask`` (band, y, x),
         ``mask_planes`` (names in the order of their bits; lsst.afw's if
         absent), ``origin`` (y, x), ``pixel_scale_arcsec``, ``peaks`` (n, 2),
-        ``footprints`` (y, x), ``model`` (band, y, x), ``truth`` (structured).
+        ``footprints`` (y, x), ``model`` (band, y, x), ``truth`` (structured),
+        and for a PSF that changes ``psf_places`` (n, 2) and ``psf_samples``
+        (n, band, h, w).
         Pickled content is refused.
     pixel_scale_arcsec : `float`, optional
         Side of a pixel, in place of what the file says; a file that does not
@@ -182,6 +199,10 @@ def write_scene_file(path: str | os.PathLike[str], content: SceneFile) -> None:
         "origin": np.array(scene.origin),
         "pixel_scale_arcsec": np.array(scene.pixel_scale_arcsec),
     }
+    sampled = next((PsfSamples.of(f, scene.shape, scene.origin) for f in scene.psf_fields if f), None)
+    if sampled is not None:
+        arrays["psf_places"] = sampled.places
+        arrays["psf_samples"] = np.stack([scene.at(y, x).psfs for y, x in sampled.places.tolist()])
     for key in ("peaks", "footprints", "model", "truth"):
         value = getattr(content, key)
         if value is not None:

@@ -18,10 +18,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
+from ..psf_field import ChangedPsf
 from ..scene import Array, Scene
 
 __all__ = ["mask_pixels", "with_wrong_psfs"]
@@ -98,4 +100,6 @@ def with_wrong_psfs(
     # From (y, x) of the new image to those of the old.
     matrix = np.array([[1 + g1, -g2], [-g2, 1 - g1]]) / (1 + size_error)
     offset = np.array(offset_pix)
-    return replace(scene, psfs=np.stack([_distorted(psf, matrix, offset) for psf in scene.psfs]))
+    wrong = partial(_distorted, matrix=matrix, offset=offset)
+    fields = tuple(field and ChangedPsf(field, wrong) for field in scene.psf_fields)
+    return replace(scene, psfs=np.stack([wrong(psf) for psf in scene.psfs]), psf_fields=fields)

@@ -20,6 +20,8 @@ fluxes and chi-square.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
@@ -27,7 +29,7 @@ from scipy.spatial import KDTree
 from ..boxes import nearest_pixel
 from ..detections import Detections
 from ..scene import Array, Scene
-from ..scene_model import SceneModel, SourceModel, difference_kernels, render
+from ..scene_model import SceneModel, SourceModel, render, seen_box
 
 __all__ = [
     "brighter_neighbours",
@@ -70,24 +72,19 @@ def source_snr(model: SceneModel, scene: Scene, peak_ids: Integers) -> Floats:
     snr : `numpy.ndarray`, (n,), float64
         NaN for a source without a model.
     """
-    parts: dict[int, list[SourceModel]] = {}
-    for source in model.sources:
-        parts.setdefault(source.peak_id, []).append(source)
-    kernels = difference_kernels(scene.psfs, model.model_psf)
-    margin = np.array(kernels.shape[1:]) // 2
+    parts: dict[int, tuple[Array, list[SourceModel]]] = {}
+    for kernels, parents in replace(model, psfs=scene.psfs).by_kernels(scene):
+        for source in (source for parent in parents for source in parent.sources):
+            parts.setdefault(source.peak_id, (kernels, []))[1].append(source)
     snr = np.full(len(peak_ids), np.nan)
     for index, peak_id in enumerate(peak_ids.tolist()):
-        own = parts.get(peak_id)
-        if not own:
+        if peak_id not in parts:
             continue
-        low = np.min([part.origin for part in own], axis=0) - margin - scene.origin
-        high = np.max([np.add(part.origin, part.morphology.shape) for part in own], axis=0) + margin
-        low, high = np.clip(low, 0, scene.shape), np.clip(high - scene.origin, 0, scene.shape)
-        box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
+        kernels, own = parts[peak_id]
+        box, first = seen_box(own, kernels, scene)
         shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
-        if min(shape) <= 0:
+        if not all(shape):
             continue
-        first = (int(low[0]) + scene.origin[0], int(low[1]) + scene.origin[1])
         light = render(tuple(own), kernels, shape, first)
         snr[index] = np.sqrt((np.square(light, dtype=np.float64) * scene.weights(box=box)).sum())
     return snr

@@ -20,10 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
+from ..psf_field import ChangedPsf
 from ..scene import Scene
 
 __all__ = ["make_worse"]
@@ -68,10 +70,14 @@ def make_worse(
     usable = np.isfinite(scene.variance)
     wanted = np.where(usable, scene.variance, 0) * float(variance_factor)
     left = np.where(usable, scene.variance, 0)
+    fields = list(scene.psf_fields)
     for band, blur in enumerate(blurs):
         if not blur:
             continue
-        psfs[band] = ndimage.gaussian_filter(psfs[band], blur, mode="constant")
+        blurred = partial(ndimage.gaussian_filter, sigma=blur, mode="constant")
+        psfs[band] = blurred(psfs[band])
+        if fields and (field := fields[band]) is not None:
+            fields[band] = ChangedPsf(field, blurred)
         good = usable[band].astype(np.float64)
         seen = np.maximum(ndimage.gaussian_filter(good, blur, mode="nearest"), 1e-6)
         images[band] = ndimage.gaussian_filter(images[band] * good, blur, mode="nearest") / seen
@@ -86,4 +92,5 @@ def make_worse(
         images=np.where(usable, images + noise, np.nan).astype(np.float32),
         variance=scene.variance * np.float32(variance_factor),
         psfs=psfs,
+        psf_fields=tuple(fields),
     )

@@ -21,11 +21,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from lsst.afw.detection import InvalidPsfError, Psf
 from lsst.afw.image import Exposure, ExposureF
 from lsst.afw.table import SourceCatalog
-from lsst.geom import Box2I, Point2I
+from lsst.geom import Box2I, Point2D, Point2I
 from lsst.meas.extensions.scarlet.utils import computeNearestPsf
+from lsst.pex.exceptions import InvalidParameterError, RangeError
 
 from ...scene import Array, Positions, Scene, SceneError
 
@@ -58,6 +61,20 @@ def _psf(exposure: Exposure, band: str, catalogue: SourceCatalog) -> Array:
     return np.asarray(psf.array, np.float32)
 
 
+class _AfwPsf:
+    """The PSF of an exposure by position."""
+
+    def __init__(self, psf: Psf) -> None:
+        self._psf = psf
+
+    def at(self, y: float, x: float) -> npt.NDArray[np.floating]:
+        """The kernel image at a place; one pixel of 0 where there is none."""
+        try:
+            return np.asarray(self._psf.computeKernelImage(Point2D(x, y)).array)
+        except (InvalidParameterError, InvalidPsfError, RangeError):
+            return np.zeros((1, 1))
+
+
 def _sky_position(wcs: Any, y: Positions, x: Positions) -> tuple[Positions, Positions]:
     ra, dec = wcs.pixelToSkyArray(x, y, degrees=True)
     return ra, dec
@@ -71,7 +88,7 @@ class AfwImages:
 
         Its PSF is that at the centre, which is what the stack's models are
         convolved with; where there is none, that at the nearest peak, as in
-        the stack's deblender.
+        the stack's deblender. What is modelled here has the PSF of its place.
 
         Raises
         ------
@@ -91,6 +108,7 @@ class AfwImages:
             mask=coadd.mask.array[np.newaxis],
             origin=(coadd.getY0(), coadd.getX0()),
             mask_planes=dict(coadd.mask.getMaskPlaneDict()),
+            psf_fields=(_AfwPsf(coadd.getPsf()),),
             **where,
         )
 

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...mask_bits import N_BITS, Mask, has_bits, set_bit
+from ...psf_field import PsfField
 from ...scene import Array, Scene, SceneError
 from ...scene_model import pad_centered
 
@@ -98,6 +99,7 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
     planes = dict(first.mask_planes)
     bands: list[str] = []
     psfs: list[Array] = []
+    fields: list[PsfField | None] = []
     for index, coadd in enumerate(chain([first], one_by_one)):
         _check_grid(first, coadd)
         images = _put(images, index, coadd.images[0])
@@ -105,6 +107,7 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         mask = _put(mask, index, _common_planes(coadd, planes))
         bands.append(coadd.bands[0])
         psfs.append(coadd.psfs[0])
+        fields.extend(coadd.psf_fields or (None,))
     psf_shape = tuple(np.max([psf.shape for psf in psfs], axis=0))
     return replace(
         first,
@@ -114,4 +117,5 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         bands=tuple(bands),
         mask=mask,
         mask_planes=planes,
+        psf_fields=tuple(fields),
     )
