@@ -73,7 +73,7 @@ def run_detector(name: str, model_name: str, size: int, seed: int, pipe: Connect
     processor, megabytes and the number of candidates.
     """
     scene, model, peaks = make_patch(size, seed)
-    detector = load_detector(name, model_name if name != "matched_filter" else "")
+    detector = load_detector(name, model_name)
     # Loads the network, which a pipeline does once for many patches.
     corner = scene.images.shape[0], min(64, size)
     small = Scene(

@@ -146,11 +146,21 @@ def test_bad_peaks_leave_no_repository(blend, tmp_path):
     assert not (tmp_path / "repo").exists()
 
 
+def test_options_of_a_detector_are_obeyed(blend, tmp_path):
+    sure = ("--option", "min_score=1000")
+    assert "0 new sources" in invoke("detect", blend, *CLASSICAL, "--out", tmp_path / "new.csv", *sure).output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("detect", "{tmp}/none.npz", "--out", "{tmp}/x.csv"), "none.npz: no such file"),
         (("detect", "{blend}", "--out", "{tmp}/x.csv", "--model", "nowhere"), "no model package 'nowhere'"),
+        (
+            ("detect", "{blend}", *CLASSICAL, "--out", "{tmp}/x.csv", "--option", "nose=1"),
+            "no option 'nose'; it has",
+        ),
+        (("detect", "{blend}", *CLASSICAL, "--out", "{tmp}/x.csv", "--option", "min_score=a"), "min_score=a"),
         (("deblend", "{tmp}/none.npz", "--out", "{tmp}/x"), "none.npz: no such file"),
         (("report", "{tmp}", "out"), "is not a Butler repository"),
         (("simulate", "--out", "{tmp}/x", "--bands", "gq"), "'q'"),

@@ -15,15 +15,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from conftest import make_scene
 from lsst.meas.residualdetect import Peak
 from lsst.meas.residualdetect.detectors import DetectorError, detector_names, load_detector
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
+from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionConfig, ResidualDetectionTask
 
 BLEND = [(30.0, 30.0, 800.0), (30.0, 34.0, 150.0)]
 PEAKS = (Peak(1, 30.0, 30.0),)
@@ -91,5 +96,69 @@ def test_masked_pixels_are_not_found():
 
 def test_an_unknown_detector_is_named():
     assert "matched_filter" in detector_names()
-    with pytest.raises(DetectorError, match="unknown detector 'nose'; known: matched_filter"):
+    with pytest.raises(DetectorError, match="unknown detector 'nose'; known: .*matched_filter"):
         load_detector("nose")
+
+
+def test_each_detector_brings_its_own_options():
+    assert load_detector("matched_filter", min_score=7.0).config.min_score == 7
+    with pytest.raises(DetectorError, match="'matched_filter' has no option 'device'; it has .*min_score"):
+        load_detector("matched_filter", device="cpu")
+    with pytest.raises(DetectorError, match="'matched_filter'.*band_snr.*-1"):
+        load_detector("matched_filter", band_snr=-1.0)
+
+
+def test_options_of_the_matched_filter_do_what_they_say():
+    scene = make_scene(BLEND, rng=np.random.default_rng(2))
+    model = make_scene(BLEND[:1]).images
+    all_found = load_detector("matched_filter", min_score=3.0).detect(scene, model, PEAKS)
+    sure = load_detector("matched_filter", min_score=6.0).detect(scene, model, PEAKS)
+    assert [c for c in all_found if c.score > 6] == sure and len(sure) < len(all_found)
+    blind = load_detector("matched_filter", band_snr=1000.0).detect(scene, model, PEAKS)
+    assert blind and not any(candidate.bands for candidate in blind)
+
+
+def test_the_task_s_config_reaches_the_options_of_the_detector():
+    config = ResidualDetectionConfig(data_model="array", detector="matched_filter")
+    config.detector["matched_filter"].band_snr = 2.0
+    overrides = ConfigOverrides()
+    overrides.addValueOverride("detector.active.min_score", "6.5")
+    overrides.applyTo(config)
+    # As the Butler keeps it.
+    kept = ResidualDetectionConfig()
+    kept.loadFromString(config.saveToString())
+    assert kept.detector.name == "matched_filter"
+    detector = ResidualDetectionTask(config=kept).detector
+    assert (detector.config.min_score, detector.config.band_snr) == (6.5, 2.0)
+
+
+def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
+    (tmp_path / "nose.py").write_text(
+        "from lsst.pex.config import Config, Field\n"
+        "class NoseConfig(Config):\n"
+        "    length = Field[int](doc='Of the nose.', default=3)\n"
+        "class Nose:\n"
+        "    ConfigClass = NoseConfig\n"
+        "    def __init__(self, config):\n"
+        "        self.length = config.length\n"
+    )
+    about = tmp_path / "nose-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nose\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[lsst.meas.residualdetect.detectors]\nnose = nose:Nose\n")
+    script = (
+        "from lsst.meas.residualdetect.detectors import load_detector\n"
+        "from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask\n"
+        "config = ResidualDetectionTask.ConfigClass(data_model='array', detector='nose')\n"
+        "config.detector['nose'].length = 5\n"
+        "print(load_detector('nose').length, ResidualDetectionTask(config=config).detector.length)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["3", "5"], done.stderr

@@ -69,6 +69,17 @@ def test_what_changes_the_search_in_one_task_alone_breaks_a_contract(configs, la
     assert any(f"{label}.{name}" in contract for contract in broken_contracts(configs))
 
 
+def test_another_detector_or_another_of_its_options_breaks_a_contract(configs):
+    configs["residualDetection"].detector.active.min_score = 0.5
+    assert any("residualDetection.detector_options" in contract for contract in broken_contracts(configs))
+    configs["residualDetectionInjected"].detector["onnx"].min_score = 0.5
+    assert broken_contracts(configs) == []
+    configs["residualDetection"].model = "./mine"
+    assert any("residualDetection.detector_options" in contract for contract in broken_contracts(configs))
+    configs["residualDetection"].detector = "matched_filter"
+    assert any("residualDetection.detector.name" in contract for contract in broken_contracts(configs))
+
+
 def test_singles_deblended_in_another_way_break_a_contract(configs):
     configs["residualDetection"].singles.max_iterations += 1
     assert any("singles" in contract for contract in broken_contracts(configs))

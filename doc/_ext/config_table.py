@@ -26,6 +26,10 @@ def _rows(config: type[Config], prefix: str = "") -> list[tuple[str, str, str]]:
             continue
         if isinstance(field, ConfigField):
             rows += _rows(field.dtype, f"{prefix}{name}.")
+        elif isinstance(field, ConfigChoiceField):
+            rows.append((prefix + name, _default(field), " ".join(field.doc.split())))
+            for choice, options in sorted(field.typemap.items()):
+                rows += _rows(options, f"{prefix}{name}[{choice!r}].")
         else:
             rows.append((prefix + name, _default(field), " ".join(field.doc.split())))
     return rows

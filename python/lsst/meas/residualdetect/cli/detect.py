@@ -25,7 +25,7 @@ from typing import Any
 import click
 import numpy as np
 
-from ..detectors import DEFAULT_DETECTOR, NETWORK_DETECTORS, detector_names
+from ..detectors import DEFAULT_DETECTOR, DETECTORS, detector_names, takes_model
 from ..find_missing import Missing
 from ..io.table_file import check_table_ending, is_table_ending
 from ..scene import Array
@@ -48,6 +48,20 @@ def _rows(stem: str, missing: Missing) -> list[tuple[Any, ...]]:
         for found, placement in zip(missing.candidates, missing.placements, strict=True)
         if placement.peak
     ]
+
+
+def _detector_options(detector: str, given: tuple[str, ...]) -> dict[str, Any]:
+    """Options of a detector of texts like ``min_score=0.1``."""
+    options = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        # What there is none of is refused by who makes the detector.
+        field = DETECTORS[detector].ConfigClass._fields.get(name)
+        try:
+            options[name] = value if field is None else field.dtype(value)
+        except ValueError as error:
+            raise ValueError(f"--option {text}: {error}") from error
+    return options
 
 
 @click.command(short_help="Find what the deblender missed in scene files or FITS images.")
@@ -77,6 +91,13 @@ def _rows(stem: str, missing: Missing) -> list[tuple[Any, ...]]:
     help=f"How to look for sources that the model lacks; {DEFAULT_DETECTOR} if not given, onnx with --model.",
 )
 @click.option(
+    "--option",
+    "detector_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the detector, such as min_score=0.1; several are possible. See doc/detectors.md.",
+)
+@click.option(
     "--threshold",
     type=click.FloatRange(min=0),
     help="Score from which a candidate is taken; the detector's own if not given.",
@@ -87,6 +108,7 @@ def detect(
     out: Path,
     model: str | None,
     detector: str | None,
+    detector_options: tuple[str, ...],
     threshold: float | None,
     search: tuple[str, ...],
     regions: Path | None,
@@ -133,11 +155,11 @@ def detect(
     if is_sky:
         check_table_ending(out)
     detector = detector or ("onnx" if model else DEFAULT_DETECTOR)
-    if model and detector not in NETWORK_DETECTORS:
+    if model and not takes_model(detector):
         raise click.UsageError(
             f"--model {model} is of no use to --detector {detector}, which runs no network"
         )
-    finder = load_detector(detector, model or "")
+    finder = load_detector(detector, model or "", **_detector_options(detector, detector_options))
     options = search_of(search, score_threshold=threshold)
     model_of_all: SceneModel | Array
     rows: list[tuple[Any, ...]] = []

@@ -13,22 +13,38 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Detectors of unrecognised sources, by name."""
+"""Detectors of unrecognised sources, by name.
+
+Every module here registers its detectors, and so does what other packages
+offer in the entry-point group ``lsst.meas.residualdetect.detectors``: names
+of detectors, and classes with a ``ConfigClass``.
+"""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
 
 from .registry import (
     DEFAULT_DETECTOR,
-    NETWORK_DETECTORS,
+    DETECTORS,
     Detector,
     DetectorError,
     detector_names,
     load_detector,
+    takes_model,
 )
 
 __all__ = [
     "DEFAULT_DETECTOR",
-    "NETWORK_DETECTORS",
+    "DETECTORS",
     "Detector",
     "DetectorError",
     "detector_names",
     "load_detector",
+    "takes_model",
 ]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+for _entry in entry_points(group=__name__):
+    DETECTORS.register(_entry.name, _entry.load())

@@ -35,7 +35,7 @@ from ..scene import Array, Positions, Scene
 from ..suppression import repeats
 from ..threads import in_parallel
 
-__all__ = ["DEFAULT_MIN_SCORE", "DEFAULT_TILE_SIZE", "MaskRcnn"]
+__all__ = ["BAND_SNR", "DEFAULT_MIN_SCORE", "DEFAULT_TILE_SIZE", "MaskRcnn"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ DEFAULT_TILE_SIZE = 768
 _SAME_SOURCE_PIX = 1.0
 
 # Signal-to-noise ratio at which a band counts as having seen a candidate.
-_BAND_SNR = 3.0
+BAND_SNR = 3.0
 
 # A network knows the sizes that it was trained on, and some around them.
 _PIXEL_SCALE_TOLERANCE = 0.3
@@ -63,12 +63,12 @@ def _once(centres: Positions, scores: npt.NDArray[np.floating]) -> list[int]:
     return kept
 
 
-def _bands(in_sigma: Array) -> frozenset[str]:
+def _bands(in_sigma: Array, snr: float) -> frozenset[str]:
     """Bands in which pixels (6, n) in units of the noise, summed, stand out;
     bad pixels are 0.
     """
     n_good = (in_sigma != 0).sum(axis=1)
-    seen = (n_good > 0) & (in_sigma.sum(axis=1, dtype=np.float64) >= _BAND_SNR * np.sqrt(n_good))
+    seen = (n_good > 0) & (in_sigma.sum(axis=1, dtype=np.float64) >= snr * np.sqrt(n_good))
     return frozenset(band for band, is_seen in zip(CANONICAL_BANDS, seen.tolist(), strict=True) if is_seen)
 
 
@@ -86,6 +86,9 @@ class MaskRcnn:
         Runs it on a tile.
     min_score : `float`, optional
         What is surer not to be a source than this is not even a candidate.
+    band_snr : `float`, optional
+        Signal-to-noise ratio at which a band counts as having seen a
+        candidate.
     tile_size : `int`, optional
         Largest side in pixels of the tiles that an image is looked at in;
         the package's own if that is smaller. Memory goes with its square.
@@ -99,12 +102,14 @@ class MaskRcnn:
         network: Network,
         *,
         min_score: float = DEFAULT_MIN_SCORE,
+        band_snr: float = BAND_SNR,
         tile_size: int = DEFAULT_TILE_SIZE,
         n_tiles: int = 1,
     ) -> None:
         self.package = package
         self.network = network
         self.min_score = min_score
+        self.band_snr = band_snr
         self.tile_size = min(tile_size // package.stride * package.stride, package.tile_size)
         self.n_tiles = n_tiles
         self._has_warned = False
@@ -172,7 +177,7 @@ class MaskRcnn:
                 x=x,
                 score=float(probabilities[index]),
                 footprint=Footprint.from_mask(pixels, (first[0] + rows.start, first[1] + columns.start)),
-                bands=_bands(residual[:, rows, columns][:, pixels]),
+                bands=_bands(residual[:, rows, columns][:, pixels], self.band_snr),
             )
             found.append((float(scores[index]), candidate))
         return found

@@ -18,18 +18,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from lsst.pex.config import Config, Field, RangeField, registerConfigurable
+
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
 from ..noise import point_source_sums, significance
-from ..scene import DEFAULT_BAD_PLANES, Array, Scene
+from ..scene import Array, Scene
+from .registry import DETECTORS
 
-__all__ = ["MatchedFilter"]
+__all__ = ["MatchedFilter", "MatchedFilterConfig"]
 
 
 def _mask_around(snr: Array, y: int, x: int, half_size: int) -> tuple[npt.NDArray[np.bool_], tuple[int, int]]:
@@ -42,7 +44,19 @@ def _mask_around(snr: Array, y: int, x: int, half_size: int) -> tuple[npt.NDArra
     return labels == labels[y - top, x - left], (top, left)
 
 
-@dataclass(frozen=True)
+class MatchedFilterConfig(Config):
+    """Options of `MatchedFilter`."""
+
+    min_score = Field[float](doc="Peaks below this are not even candidates.", default=4.0)
+    band_snr = RangeField(
+        dtype=float,
+        doc="Signal-to-noise ratio at which a band counts as having seen a candidate.",
+        default=3.0,
+        min=0.0,
+    )
+
+
+@registerConfigurable("matched_filter", DETECTORS)
 class MatchedFilter:
     """Peaks of the residual, PSF-matched and weighted by noise in all bands.
 
@@ -53,18 +67,14 @@ class MatchedFilter:
 
     Parameters
     ----------
-    min_score : `float`
-        Peaks below this are not even candidates.
-    band_snr : `float`
-        Signal-to-noise ratio at which a band counts as having seen a
-        candidate.
-    bad_planes : `tuple` [`str`]
-        Mask planes whose pixels are left out.
+    config : `MatchedFilterConfig`, optional
+        The options.
     """
 
-    min_score: float = 4.0
-    band_snr: float = 3.0
-    bad_planes: tuple[str, ...] = DEFAULT_BAD_PLANES
+    ConfigClass = MatchedFilterConfig
+
+    def __init__(self, config: MatchedFilterConfig | None = None) -> None:
+        self.config = MatchedFilterConfig() if config is None else config
 
     @property
     def default_threshold(self) -> float:
@@ -73,7 +83,7 @@ class MatchedFilter:
 
     def detect(self, scene: Scene, model: Array, peaks: Sequence[Peak]) -> list[Candidate]:
         """See `Detector.detect`; the peaks do not matter."""
-        weights = scene.weights(self.bad_planes)
+        weights = scene.weights()
         residual = scene.images - model
         sums = [
             point_source_sums(residual[band], weights[band], scene.psfs[band])
@@ -83,7 +93,7 @@ class MatchedFilter:
         snr = significance(signal, norm)
         by_band = np.stack([significance(*band_sums) for band_sums in sums])
 
-        maxima = (snr == ndimage.maximum_filter(snr, size=3)) & (snr > self.min_score)
+        maxima = (snr == ndimage.maximum_filter(snr, size=3)) & (snr > self.config.min_score)
         half_size = max(scene.psfs.shape[1:]) // 2
         candidates = []
         for y, x in np.argwhere(maxima).tolist():
@@ -97,7 +107,7 @@ class MatchedFilter:
                     bands=frozenset(
                         band
                         for band, value in zip(scene.bands, by_band[:, y, x], strict=True)
-                        if value >= self.band_snr
+                        if value >= self.config.band_snr
                     ),
                 )
             )

@@ -17,38 +17,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from lsst.pex.config import Config, makeRegistry
 
 from ..candidates import Candidate
 from ..detections import Peak
-from ..network.package import DEFAULT_MODEL, load_package
 from ..scene import Array, Scene
 
 __all__ = [
     "DEFAULT_DETECTOR",
-    "NETWORK_DETECTORS",
+    "DETECTORS",
     "Detector",
     "DetectorError",
     "detector_names",
     "load_detector",
+    "takes_model",
 ]
 
 # The detector that is used unless the user names another.
 DEFAULT_DETECTOR = "onnx"
 
-# What to install for each detector that runs a network.
-NETWORK_DETECTORS: Mapping[str, str] = {
-    "onnx": "onnxruntime",
-    "detectron2": "detectron2, torchvision and safetensors",
-}
-
-# Class of what runs the network; its module is imported only when asked for.
-_NETWORKS: Mapping[str, str] = {
-    "onnx": "..network.onnx:OnnxNetwork",
-    "detectron2": "..network.detectron2:Detectron2Network",
-}
+DETECTORS = makeRegistry("What makes a `Detector` of its config, by name.")
 
 
 class DetectorError(ValueError):
@@ -85,10 +76,21 @@ class Detector(Protocol):
 
 def detector_names() -> tuple[str, ...]:
     """Names that `load_detector` knows."""
-    return ("matched_filter", *NETWORK_DETECTORS)
+    return tuple(sorted(DETECTORS))
 
 
-def load_detector(name: str, model: str = "") -> Detector:
+def _config(name: str) -> Config:
+    if name not in DETECTORS:
+        raise DetectorError(f"unknown detector {name!r}; known: {', '.join(detector_names())}")
+    return DETECTORS[name].ConfigClass()
+
+
+def takes_model(name: str) -> bool:
+    """Whether a detector has the option ``model``, a model package."""
+    return "model" in _config(name)
+
+
+def load_detector(name: str, model: str = "", **options: Any) -> Detector:
     """Make a detector by name.
 
     Parameters
@@ -97,7 +99,9 @@ def load_detector(name: str, model: str = "") -> Detector:
         One of `detector_names`.
     model : `str`, optional
         Model package of a detector that runs a network: a folder, or a name
-        under ``models/``; the default model if empty.
+        under ``models/``; its default if empty.
+    **options
+        Fields of the detector's config.
 
     Returns
     -------
@@ -107,25 +111,21 @@ def load_detector(name: str, model: str = "") -> Detector:
     Raises
     ------
     DetectorError
-        Raised if there is none of that name, or it needs what is not
-        installed.
+        Raised if there is none of that name, it has no such option, or it
+        needs what is not installed.
     ModelPackageError
         Raised if there is no such model package, or it is not whole.
     """
-    if name not in detector_names():
-        raise DetectorError(f"unknown detector {name!r}; known: {', '.join(detector_names())}")
-    if name not in NETWORK_DETECTORS:
-        from .matched_filter import MatchedFilter
-
-        return MatchedFilter()
-    from .mask_rcnn import MaskRcnn
-
-    package = load_package(model or DEFAULT_MODEL)
-    module, _, attribute = _NETWORKS[name].partition(":")
-    try:
-        network = getattr(import_module(module, __package__), attribute)
-    except ImportError as error:
-        raise DetectorError(
-            f"detector {name!r} cannot be used here: {error}; it needs {NETWORK_DETECTORS[name]}"
-        ) from error
-    return MaskRcnn(package, network(package))
+    config = _config(name)
+    if model and "model" in config:
+        options["model"] = model
+    for option, value in options.items():
+        if option not in config:
+            raise DetectorError(
+                f"detector {name!r} has no option {option!r}; it has {', '.join(config) or 'none'}"
+            )
+        try:
+            setattr(config, option, value)
+        except ValueError as error:
+            raise DetectorError(f"detector {name!r}: {' '.join(str(error).split())}") from error
+    return DETECTORS[name](config=config)

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..detectors import NETWORK_DETECTORS
+from ..detectors import detector_names, takes_model
 from ..find_missing import FindMissingOptions
 from ..io.whole_file import whole_file
 from ..network.package import DEFAULT_MODEL, load_package
@@ -67,7 +67,7 @@ def _model_facts(options: ComparisonOptions) -> dict[str, str]:
     """The content of the model package, if a detector needs it: networks of
     one name come and go.
     """
-    if not set(options.detectors) & NETWORK_DETECTORS.keys():
+    if not any(takes_model(name) for name in set(options.detectors) & set(detector_names())):
         return {}
     package = load_package(options.model or DEFAULT_MODEL)
     about = ("folder", "name", "training", "results")

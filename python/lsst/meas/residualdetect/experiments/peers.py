@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
-from ..detectors import NETWORK_DETECTORS, Detector, DetectorError, detector_names, load_detector
+from ..detectors import Detector, DetectorError, detector_names, load_detector
 
 __all__ = ["DEBLENDINGS", "ORACLE", "load_peers", "peer_names"]
 
@@ -67,9 +67,7 @@ def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
         Raised if there is none of a name, or it needs what is not installed.
     """
     return {
-        name: _deblending(name)
-        if name in DEBLENDINGS
-        else load_detector(name, model if name in NETWORK_DETECTORS else "")
+        name: _deblending(name) if name in DEBLENDINGS else load_detector(name, model)
         for name in names
         if name != ORACLE
     }

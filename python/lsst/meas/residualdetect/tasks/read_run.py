@@ -28,7 +28,6 @@ from lsst.pipe.base import TaskMetadata
 
 from ..butler import image_form_of, load_images
 from ..butler.images.stack import stack_bands
-from ..detectors import NETWORK_DETECTORS
 from ..truth import Evaluation, EvaluationOptions, PatchResult
 
 __all__ = ["RunError", "last_iteration", "read_results", "run_detector", "task_usage"]
@@ -152,9 +151,9 @@ def run_detector(butler: Butler, collection: str, suffix: str) -> str:
     """
     for _, config in _configs(butler, collection, "ResidualDetectionConfig"):
         if config.connections.after == suffix:
-            if config.detector in NETWORK_DETECTORS:
-                return f"{config.detector}, {Path(config.model).name}"
-            return str(config.detector)
+            options = config.detector_options()
+            model = f", {Path(options.model).name}" if "model" in options else ""
+            return f"{config.detector.name}{model}"
     raise RunError(f"collection {collection!r} holds no residual detection of {suffix!r}")
 
 

@@ -26,7 +26,6 @@ import lsst.pipe.base as pipe_base
 from ..butler import DataModelError, load_catalogues, load_images, load_models
 from ..candidates import Fate
 from ..detections import Detections
-from ..detectors import load_detector
 from ..find_missing import Missing, find_missing
 from ..scene import Scene
 from ..scene_model import SceneModel
@@ -89,7 +88,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.models = load_models(form)
         for name, dataset in self.catalogues.init_outputs.items():
             setattr(self, name, dataset)
-        self.detector = load_detector(self.config.detector, self.config.model)
+        self.detector = self.config.load_detector()
         self.options = self.config.options()
 
     def runQuantum(  # noqa: N802
@@ -204,7 +203,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             "which changed %d of %d parents; others: %s",
             prefix,
             len(missing.candidates),
-            self.config.detector,
+            self.config.detector.name,
             missing.score_threshold,
             missing.min_bands,
             n_new,

@@ -18,15 +18,24 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ChoiceField, ConfigField, Field, FieldValidationError, ListField, RangeField
+from lsst.pex.config import (
+    ChoiceField,
+    Config,
+    ConfigField,
+    Field,
+    FieldValidationError,
+    ListField,
+    RangeField,
+)
 
 from ..butler import CATALOGUE_FORMS, IMAGE_FORMS, MODEL_FORMS
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
-from ..detectors import DEFAULT_DETECTOR, detector_names
+from ..detectors import DEFAULT_DETECTOR, DETECTORS, Detector
 from ..find_missing import FindMissingOptions
-from ..network.package import DEFAULT_MODEL
 from ..scene import DEFAULT_BAD_PLANES
 from .deblend_options import DeblendOptionsConfig
 from .patch import BAND_DIMENSIONS, PATCH_DIMENSIONS, set_storage_class
@@ -173,14 +182,16 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
         doc="Bands to look at; all that the models have if empty.",
         default=[],
     )
-    detector = ChoiceField[str](
-        doc="How to look for sources that the model lacks.",
+    detector = DETECTORS.makeField(
+        doc="How to look for sources that the model lacks, and its options: detector['onnx'].n_threads, "
+        "or detector.active.n_threads of the one chosen.",
         default=DEFAULT_DETECTOR,
-        allowed={name: name for name in detector_names()},
     )
     model = Field[str](
-        doc="Model package of a detector that runs a network: a folder, or a name under models/.",
-        default=DEFAULT_MODEL,
+        doc="Model package of a detector that runs a network, a folder or a name under models/, in place of "
+        "its own option of that name.",
+        default=None,
+        optional=True,
     )
     score_threshold = RangeField(
         dtype=float,
@@ -222,6 +233,17 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
     def image_form(self) -> str:
         """Which of `~lsst.meas.residualdetect.butler.IMAGE_FORMS` to read."""
         return str(self.images or ("afw_cells" if self.use_cell_coadds else self.data_model))
+
+    def detector_options(self) -> Config:
+        """The options of the detector chosen."""
+        options = deepcopy(self.detector.active)
+        if self.model is not None and "model" in options:
+            options.model = self.model
+        return options
+
+    def load_detector(self) -> Detector:
+        """The detector chosen."""
+        return self.detector.target(config=self.detector_options())
 
     def options(self) -> FindMissingOptions:
         """The same as the core's options."""
