@@ -26,7 +26,7 @@ import numpy as np
 
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.io.scene_file import SceneFile
-from lsst.meas.residualdetect.scene_model import gaussian_psf
+from lsst.meas.residualdetect.psf_images import gaussian_psf
 
 # How long an example takes depends on who else is at work on the machine.
 hypothesis.settings.register_profile("no deadline", deadline=None)

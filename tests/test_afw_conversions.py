@@ -28,7 +28,7 @@ from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.butler import DataModelError
 from lsst.meas.residualdetect.candidates import Candidate, add_candidates
 from lsst.meas.residualdetect.detections import Footprint
-from lsst.meas.residualdetect.scene_model import gaussian_psf
+from lsst.meas.residualdetect.psf_images import gaussian_psf
 
 pytest.importorskip("lsst.afw", reason="needs the LSST Science Pipelines (lsst.afw)")
 pytest.importorskip("lsst.pipe.tasks", reason="needs the LSST Science Pipelines (lsst.pipe.tasks)")

@@ -35,7 +35,7 @@ from lsst.meas.residualdetect.deblend import (
 )
 from lsst.meas.residualdetect.deblend.cutouts import Field, make_cutout
 from lsst.meas.residualdetect.deblend.factorized import _batches, _mbytes
-from lsst.meas.residualdetect.scene_model import difference_kernels, gaussian_psf
+from lsst.meas.residualdetect.psf_images import difference_kernels, gaussian_psf
 
 SCALE_ARCSEC = 0.2
 FWHM_ARCSEC = {"g": 0.87, "r": 0.83, "i": 0.78}

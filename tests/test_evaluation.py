@@ -37,8 +37,8 @@ from lsst.meas.residualdetect import (
     SourceModel,
 )
 from lsst.meas.residualdetect.noise import expected_snr
+from lsst.meas.residualdetect.psf_images import gaussian_psf
 from lsst.meas.residualdetect.scene import MASK_PLANES
-from lsst.meas.residualdetect.scene_model import gaussian_psf
 from lsst.meas.residualdetect.truth import (
     EvaluationOptions,
     PatchResult,

@@ -25,7 +25,7 @@ from lsst.meas.residualdetect.io.fits_coadd import read_coadd, write_coadd
 from lsst.meas.residualdetect.io.fits_common import FitsError
 from lsst.meas.residualdetect.io.fits_detections import read_detections, write_detections
 from lsst.meas.residualdetect.io.fits_models import read_model, write_model
-from lsst.meas.residualdetect.scene_model import gaussian_psf
+from lsst.meas.residualdetect.psf_images import gaussian_psf
 
 
 @pytest.fixture

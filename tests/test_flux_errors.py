@@ -26,7 +26,8 @@ from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.deblend.flux_errors import flux_errors
 from lsst.meas.residualdetect.detection import detections_at
 from lsst.meas.residualdetect.noise import point_source_flux
-from lsst.meas.residualdetect.scene_model import ParentModel, SceneModel, SourceModel, gaussian_psf
+from lsst.meas.residualdetect.psf_images import gaussian_psf
+from lsst.meas.residualdetect.scene_model import ParentModel, SceneModel, SourceModel
 
 
 def point_sources(scene, places):

@@ -34,8 +34,8 @@ from lsst.meas.residualdetect.io.fits_coadd import read_coadd, write_coadd
 from lsst.meas.residualdetect.io.fits_models import read_model, write_model
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
 from lsst.meas.residualdetect.noise import point_source_snr
-from lsst.meas.residualdetect.psf_field import ChangedPsf, PsfSamples, to_centered_shape
-from lsst.meas.residualdetect.scene_model import gaussian_psf
+from lsst.meas.residualdetect.psf_field import ChangedPsf, PsfSamples
+from lsst.meas.residualdetect.psf_images import gaussian_psf, to_centered_shape
 from lsst.meas.residualdetect.truth.worse import make_worse
 
 SHAPE = (384, 416)

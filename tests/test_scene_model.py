@@ -20,7 +20,7 @@ import pytest
 
 from conftest import PSF_SIGMAS_PIX, make_scene
 from lsst.meas.residualdetect import ParentModel, SceneError, SceneModel, SourceModel
-from lsst.meas.residualdetect.scene_model import difference_kernels, gaussian_psf
+from lsst.meas.residualdetect.psf_images import difference_kernels, gaussian_psf
 
 
 def _point(peak_id, y, x, flux, size=21, sigma=0.8):

@@ -22,7 +22,7 @@ import pytest
 
 from lsst.meas.residualdetect.network.features import CANONICAL_BANDS, FeatureOptions, network_input
 from lsst.meas.residualdetect.network.significance import PSF_SIDE, matched_psfs, psf_significance
-from lsst.meas.residualdetect.scene_model import gaussian_psf
+from lsst.meas.residualdetect.psf_images import gaussian_psf
 
 
 def psf(sigma: float = 1.6, side: int = 41) -> np.ndarray:

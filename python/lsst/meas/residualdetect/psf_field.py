@@ -24,7 +24,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ChangedPsf", "PsfField", "PsfSamples", "is_usable_psf", "to_centered_shape"]
+from .psf_images import is_usable_psf, to_centered_shape
+
+__all__ = ["ChangedPsf", "PsfField", "PsfSamples"]
 
 Array = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.float64]
@@ -47,26 +49,6 @@ class PsfField(Protocol):
             Image of the PSF, centred, odd sides. One that is not usable (see
             `is_usable_psf`) means that none is known there.
         """
-
-
-def is_usable_psf(psf: npt.NDArray[np.floating]) -> bool:
-    """Whether something can be convolved with an image: finite, of positive
-    sum.
-    """
-    return bool(np.isfinite(psf).all() and psf.sum() > 0)
-
-
-def to_centered_shape(psf: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.floating]:
-    """An image of odd sides cut off or filled up with zeros to others, its
-    centre still in the middle: (h, w).
-    """
-    for axis, size in enumerate(shape):
-        more = (size - psf.shape[axis]) // 2
-        if more > 0:
-            psf = np.pad(psf, [(more, more) if other == axis else (0, 0) for other in (0, 1)])
-        elif more < 0:
-            psf = psf.take(range(-more, psf.shape[axis] + more), axis)
-    return psf
 
 
 @dataclass(frozen=True, eq=False)

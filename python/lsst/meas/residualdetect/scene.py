@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .mask_bits import N_BITS, Mask, as_mask, has_bits, set_bit
-from .psf_field import PsfField, is_usable_psf, to_centered_shape
+from .psf_field import PsfField
+from .psf_images import is_usable_psf, psf_fault, to_centered_shape
 
-__all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "Scene", "SceneError", "check_psfs"]
+__all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "Scene", "SceneError"]
 
 Array = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.float64]
@@ -58,35 +59,6 @@ class SceneError(ValueError):
     """Pixels, PSFs or names that do not make a scene; the message says
     which band or array is wrong.
     """
-
-
-def check_psfs(psfs: npt.NDArray[np.floating], bands: Sequence[str]) -> None:
-    """Refuse PSF images that no model can be convolved with.
-
-    Parameters
-    ----------
-    psfs : `numpy.ndarray`, (band, h, w)
-        PSF images.
-    bands : `~collections.abc.Sequence` [`str`]
-        Band names, for the message.
-
-    Raises
-    ------
-    SceneError
-        Raised if a side is even, a pixel is not finite, or the sum is not
-        positive.
-    """
-    height, width = psfs.shape[1:]
-    if height % 2 == 0 or width % 2 == 0:
-        raise SceneError(
-            f"PSF images are {height} x {width} pixels (bands {', '.join(bands)}); "
-            "both sides must be odd, so that the centre is a pixel"
-        )
-    for band, psf in zip(bands, psfs, strict=True):
-        if not np.isfinite(psf).all():
-            raise SceneError(f"PSF in band {band!r} has pixels that are not finite")
-        if not psf.sum() > 0:
-            raise SceneError(f"PSF in band {band!r} sums to {psf.sum():g}; it must be positive")
 
 
 def _working_type(variance: npt.NDArray[np.floating]) -> type[np.float32] | type[np.float64]:
@@ -221,7 +193,8 @@ class Scene:
         psfs = np.asarray(self.psfs).astype(np.float32)
         if psfs.ndim != 3 or len(psfs) != len(self.bands):
             raise SceneError(f"psfs have shape {psfs.shape}; expected ({len(self.bands)}, h, w)")
-        check_psfs(psfs, self.bands)
+        if fault := psf_fault(psfs, self.bands):
+            raise SceneError(fault)
         psfs /= psfs.sum(axis=(1, 2), keepdims=True)
         self.psfs = psfs
         if len(self.psf_fields) not in (0, len(self.bands)):

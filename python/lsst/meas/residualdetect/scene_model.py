@@ -25,9 +25,10 @@ import numpy.typing as npt
 from scipy import fft
 
 from .boxes import Box
+from .psf_images import difference_kernels
 from .scene import Array, Scene, SceneError
 
-__all__ = ["ParentModel", "SceneModel", "SourceModel", "difference_kernels", "gaussian_psf", "render"]
+__all__ = ["ParentModel", "SceneModel", "SourceModel", "render", "seen_box"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,59 +247,6 @@ class SceneModel:
             groups.setdefault(psfs.tobytes(), (psfs, []))[1].append(parent)
         for psfs, parents in groups.values():
             yield difference_kernels(psfs, self.model_psf), parents
-
-
-def gaussian_psf(sigma_pix: float, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """A round Gaussian sampled at pixel centres, unit sum, centred on an odd
-    ``shape``: (h, w), float64.
-    """
-    y, x = (np.arange(size) - size // 2 for size in shape)
-    psf = np.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2) / sigma_pix**2)
-    return psf / psf.sum()
-
-
-def pad_centered(images: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.floating]:
-    """Zeros around centred images (..., h, w) of odd sides, so that the
-    centre stays where it is in the odd ``shape``.
-    """
-    margins = [((size - own) // 2,) * 2 for size, own in zip(shape, images.shape[-2:], strict=True)]
-    return np.pad(images, [(0, 0)] * (images.ndim - 2) + margins)
-
-
-def difference_kernels(psfs: npt.NDArray[np.floating], model_psf: npt.NDArray[np.floating]) -> Array:
-    """Kernels that take the model PSF to the PSF of each band.
-
-    The ratio of Fourier transforms, as in lsst.scarlet.lite's
-    ``match_kernel``; it exists because the model PSF is narrower than any
-    observed one.
-
-    Parameters
-    ----------
-    psfs : `numpy.ndarray`, (band, h, w)
-        PSF images with odd sides.
-    model_psf : `numpy.ndarray`, (h, w)
-        Model PSF image with odd sides.
-
-    Returns
-    -------
-    kernels : `numpy.ndarray`, (band, h, w), float32
-        Centred kernels; each sums to its PSF's sum, and is zero where that
-        is.
-    """
-    height, width = psfs.shape[1:]
-    pad = 3
-    shape = (max(height, model_psf.shape[0]) + 2 * pad, max(width, model_psf.shape[1]) + 2 * pad)
-    padded = pad_centered(np.asarray(psfs, np.float64), shape)
-    model = pad_centered(np.asarray(model_psf, np.float64), shape)
-    ratio = fft.rfft2(fft.ifftshift(padded, axes=(1, 2))) / fft.rfft2(fft.ifftshift(model))
-    kernels = fft.fftshift(fft.irfft2(ratio, s=shape), axes=(1, 2))
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    kernels = kernels[:, top : top + height, left : left + width]
-    total = kernels.sum(axis=(1, 2), keepdims=True)
-    kernels *= np.divide(
-        padded.sum(axis=(1, 2), keepdims=True), total, out=np.zeros_like(total), where=total != 0
-    )
-    return kernels.astype(np.float32)
 
 
 def seen_box(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> tuple[Box, tuple[int, int]]:

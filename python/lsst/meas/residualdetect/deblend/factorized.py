@@ -36,8 +36,9 @@ import numpy.typing as npt
 import torch
 
 from ..detections import Parent
+from ..psf_images import difference_kernels, gaussian_psf
 from ..scene import Array, Scene
-from ..scene_model import ParentModel, SourceModel, difference_kernels, gaussian_psf
+from ..scene_model import ParentModel, SourceModel
 from ..threads import in_parallel
 from .batch import Batch, make_batch
 from .convolve import kernel_reach, padded_shape

@@ -37,8 +37,9 @@ from lsst.scarlet import lite
 
 from ..boxes import nearest_pixel
 from ..detections import Footprint, Parent
+from ..psf_images import difference_kernels
 from ..scene import Array, Scene
-from ..scene_model import ParentModel, SourceModel, difference_kernels
+from ..scene_model import ParentModel, SourceModel
 from .cutouts import Cutout, Field, make_cutouts, noise_units
 from .deconvolution import deconvolve, divide, label_footprints, noise_rms
 from .options import DeblendOptions

@@ -26,8 +26,9 @@ from scipy.spatial import cKDTree
 
 from ..deblend import DeblendOptions
 from ..detections import Detections
+from ..psf_images import difference_kernels, gaussian_psf
 from ..scene import Array, Scene
-from ..scene_model import SourceModel, difference_kernels, gaussian_psf, render
+from ..scene_model import SourceModel, render
 from ..simulation.rendering import Stamp
 from ..truth.blends import told_of
 from ..truth.worse import make_worse

@@ -28,8 +28,8 @@ import numpy.typing as npt
 
 from ...mask_bits import N_BITS, Mask, has_bits, set_bit
 from ...psf_field import PsfField
+from ...psf_images import pad_centered
 from ...scene import Array, Scene, SceneError
-from ...scene_model import pad_centered
 
 __all__ = ["stack_bands"]
 

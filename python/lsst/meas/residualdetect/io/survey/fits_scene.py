@@ -30,8 +30,8 @@ import numpy.typing as npt
 from scipy.ndimage import label as label_islands
 
 from ...boxes import nearest_pixel
+from ...psf_images import pad_centered
 from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
-from ...scene_model import pad_centered
 from ..band_names import canonical_bands
 from ..fits_common import FitsError
 from ..plausibility import check_plausible
