@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lsst.pipe.base import Pipeline
+from lsst.pipe.base.pipelineIR import ContractError
 
 from lsst.meas.residualdetect.tasks.evaluate_injected import EvaluateInjectedConfig
 from lsst.meas.residualdetect.tasks.inject_companions import InjectCompanionsConfig
@@ -83,3 +85,14 @@ def test_another_detector_or_another_of_its_options_breaks_a_contract(configs):
 def test_singles_deblended_in_another_way_break_a_contract(configs):
     configs["residualDetection"].singles.max_iterations += 1
     assert any("singles" in contract for contract in broken_contracts(configs))
+
+
+@pytest.mark.parametrize(("pipeline", "iteration"), [("embedded", ""), ("embedded", "2"), ("iteration", "")])
+def test_an_evaluation_leaves_out_what_its_run_does(pipeline, iteration):
+    run = Pipeline.fromFile(str(PIPELINE.with_name(f"{pipeline}.yaml")))
+    run.to_graph()
+    run.addConfigOverride(f"residualDetection{iteration}", "bad_mask_planes", ["SAT"])
+    with pytest.raises(ContractError, match=f"evaluate{iteration} must leave out what residualDetection"):
+        run.to_graph()
+    run.addConfigOverride(f"evaluate{iteration}", "bad_mask_planes", ["SAT"])
+    run.to_graph()
