@@ -15,6 +15,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits as astropy_fits
@@ -104,7 +106,8 @@ def test_detections_round_trip(tmp_path, empty):
     labels[2:5, 3:9] = 1
     labels[10:18, 10:12] = 2
     peaks = [Peak(1, 3, 4.25, frozenset("gr")), Peak(2, 12, 11), Peak(5, 4, 8, frozenset("i"), 2, 7.5)]
-    detections = Detections(()) if empty else Detections.from_labels(labels, peaks, (0, 0))
+    one, other = Detections.from_labels(labels, peaks, (0, 0))
+    detections = Detections(() if empty else (one, replace(other, is_sky=True)))
     write_detections(tmp_path / "d.fits", detections)
     back = read_detections(tmp_path / "d.fits")
     assert back == detections

@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -33,11 +34,9 @@ __all__ = ["demo"]
 
 _OUTPUT = "residuals"
 
-# The pipeline's subsets and the number of tasks in each.
-_SUBSETS = {"firstIteration": 5, "secondIteration": 3}
+_SUBSETS = ("firstIteration", "secondIteration")
 
-# What pipetask logs when a task is done with a patch.
-_QUANTUM_DONE = "Execution of task"
+_POLL_S = 1.0
 
 
 def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> None:
@@ -45,7 +44,10 @@ def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> 
 
     What it prints goes to a file, whose end is shown if it fails.
     """
-    from ..butler.repository import COADDS_COLLECTION
+    from lsst.pipe.base import Pipeline
+
+    from ..butler.repository import COADDS_COLLECTION, open_repository
+    from ..tasks.read_run import n_finished
 
     program = Path(sys.executable).with_name("pipetask")
     if not program.exists():
@@ -53,23 +55,30 @@ def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> 
         if found is None:
             raise FileNotFoundError("the command pipetask is neither beside python nor on the PATH")
         program = Path(found)
+    pipeline = f"{pipeline_path('embedded.yaml')}#{subset}"
+    labels = Pipeline.fromFile(pipeline).task_labels
     arguments = [
         *("run", "-b", str(repo), "-i", COADDS_COLLECTION, "-o", _OUTPUT),
-        *("-p", f"{pipeline_path('embedded.yaml')}#{subset}"),
+        *("-p", pipeline),
         *("-j", str(jobs), "--register-dataset-types"),
     ]
     console.print(shlex.join(["pipetask", *arguments]), soft_wrap=True)
     with (
         log.open("a") as stream,
-        progress_bar("Running the pipeline", _SUBSETS[subset] * n_patches) as progress,
-        subprocess.Popen(
-            [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as job,
+        progress_bar("Running the pipeline", len(labels) * n_patches) as progress,
+        subprocess.Popen([program, *arguments], stdout=stream, stderr=subprocess.STDOUT) as job,
+        closing(open_repository(repo)) as butler,
     ):
-        for line in job.stdout or ():
-            stream.write(line)
-            if _QUANTUM_DONE in line:
-                progress(1)
+        running, finished = True, 0
+        while running:
+            try:
+                job.wait(_POLL_S)
+                running = False
+            except subprocess.TimeoutExpired:
+                pass
+            now = n_finished(butler, _OUTPUT, labels)
+            progress(now - finished)
+            finished = now
     if job.returncode:
         tail = "\n".join(log.read_text().splitlines()[-15:])
         raise click.ClickException(f"pipetask failed (all it printed is in {log}):\n{tail}")
@@ -129,7 +138,7 @@ def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: in
         contents = (SceneFile(scene, truth=truth) for scene, truth in drawn)
         ingest_scenes(create_repository(repo), contents)
 
-    for subset in list(_SUBSETS)[:iterations]:
+    for subset in _SUBSETS[:iterations]:
         _pipetask(repo, subset, scenes, jobs, log)
     console.print(f"{time.monotonic() - start:.0f} seconds")
     make_report(repo, _OUTPUT, out / "report.html", command="residualdetect demo")

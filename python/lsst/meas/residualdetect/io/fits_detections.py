@@ -49,7 +49,13 @@ def write_detections(path: Path, detections: Detections) -> None:
     fits.HDUList(
         [
             fits.PrimaryHDU(),
-            table("PARENTS", {"id": np.array([parent.id for parent in detections], np.int64)}),
+            table(
+                "PARENTS",
+                {
+                    "id": np.array([parent.id for parent in detections], np.int64),
+                    "is_sky": np.array([parent.is_sky for parent in detections], bool),
+                },
+            ),
             table(
                 "PEAKS",
                 {
@@ -81,6 +87,8 @@ def read_detections(path: Path) -> Detections:
     """Read what `write_detections` wrote; `FitsError` if it cannot."""
     with fits.open(path, memmap=False) as hdus:
         ids = native(hdus["PARENTS"].data["id"], np.int64)
+        # Files of older versions have no such column.
+        sky = set(ids[hdus["PARENTS"].data["is_sky"]] if "is_sky" in hdus["PARENTS"].columns.names else ())
         rows = hdus["PEAKS"].data
         bands = [
             name.removeprefix("merge_peak_")
@@ -111,7 +119,7 @@ def read_detections(path: Path) -> Detections:
     nothing = np.zeros((0, 3), np.int32)
     return Detections(
         tuple(
-            Parent(parent, Footprint(by_parent.get(parent, nothing)), tuple(peaks[parent]))
+            Parent(parent, Footprint(by_parent.get(parent, nothing)), tuple(peaks[parent]), parent in sky)
             for parent in ids.tolist()
         )
     )

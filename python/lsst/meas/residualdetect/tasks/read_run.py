@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from ..butler import image_form_of, load_images
 from ..butler.images.stack import stack_bands
 from ..truth import Evaluation, EvaluationOptions, PatchResult
 
-__all__ = ["RunError", "last_iteration", "read_results", "run_detector", "task_usage"]
+__all__ = ["RunError", "last_iteration", "n_finished", "read_results", "run_detector", "task_usage"]
 
 
 class RunError(ValueError):
@@ -128,6 +128,17 @@ def read_results(butler: Butler, collection: str, suffix: str) -> Iterator[tuple
         )
 
 
+def n_finished(butler: Butler, collection: str, labels: Iterable[str]) -> int:
+    """How many quanta of some tasks have ended well so far, in a run that may
+    not have begun; by the metadata that each leaves.
+    """
+    butler.registry.refresh()
+    try:
+        return sum(len(_refs(butler, f"{label}_metadata", collection)) for label in labels)
+    except RunError:  # no collection yet
+        return 0
+
+
 def _configs(butler: Butler, collection: str, task_class: str) -> Iterator[tuple[str, Any]]:
     """Label and config of each task of a class in a collection."""
     for dataset_type in butler.registry.queryDatasetTypes("*_config"):
@@ -142,7 +153,7 @@ def _evaluation_options(butler: Butler, collection: str, suffix: str) -> Evaluat
         if config.connections.after == suffix:
             options: EvaluationOptions = config.options()
             return options
-    return EvaluationOptions()
+    raise RunError(f"collection {collection!r} holds no configuration of the evaluation of {suffix!r}")
 
 
 def run_detector(butler: Butler, collection: str, suffix: str) -> str:

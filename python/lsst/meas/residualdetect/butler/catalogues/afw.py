@@ -231,10 +231,14 @@ def write_catalogue(detections: Detections, original: SourceCatalog, schemas: Sc
     catalogue.extend(original, schemas.from_source)
     if len(original):
         table.getIdFactory().notify(max(int(record.getId()) for record in original))
-    for parent in detections.parents[len(original) :]:
-        # Consecutive after the largest old one, as the core numbers them.
-        catalogue.addNew().setId(parent.id)
-    for record, parent in zip(catalogue, detections, strict=True):
+    parents = {parent.id: parent for parent in detections}
+    known = {int(record.getId()) for record in original}
+    for number in parents:
+        if number not in known:
+            # Consecutive after the largest old one, as the core numbers them.
+            catalogue.addNew().setId(number)
+    for record in catalogue:
+        parent = parents[int(record.getId())]
         old = record.getFootprint()
         new_peaks = parent.peaks[len(old.peaks) if old else 0 :]
         spans = _span_set(parent.footprint) if new_peaks else old.spans
