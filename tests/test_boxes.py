@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsst.meas.residualdetect.boxes import is_inside, nearest_pixel
+from lsst.meas.residualdetect.boxes import box_at, grown, is_inside, nearest_pixel, overlap, shape_of
 from lsst.meas.residualdetect.detections import Detections, Footprint, Peak
 
 
@@ -56,3 +56,23 @@ def test_a_peak_between_two_pixels_is_in_the_footprint_that_it_was_given(first):
     (parent,) = Detections.from_labels(labels, [peak]).parents
     assert parent.footprint.contains(peak.y, peak.x)
     assert not Footprint.from_mask(labels == 0).contains(peak.y, peak.x)
+
+
+CORNERS = st.tuples(st.integers(-9, 9), st.integers(-9, 9))
+SHAPES = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
+@given(CORNERS, SHAPES, CORNERS, SHAPES)
+def test_two_boxes_share_the_pixels_that_are_in_both(corner, shape, other_corner, other_shape):
+    one, other = box_at(corner, shape), box_at(other_corner, other_shape)
+    canvas = np.arange(40 * 40).reshape(40, 40)
+    cut, other_cut = (canvas[tuple(slice(s.start + 20, s.stop + 20) for s in box)] for box in (one, other))
+    in_one, in_other = overlap(one, other)
+    shared = sorted(set(cut.ravel().tolist()) & set(other_cut.ravel().tolist()))
+    assert cut[in_one].ravel().tolist() == other_cut[in_other].ravel().tolist() == shared
+    assert 0 in shape_of(in_one) or shape_of(in_one) == cut[in_one].shape
+
+
+def test_a_margin_is_added_on_each_side():
+    assert shape_of(grown(box_at((3, -2), (4, 5)), 2)) == (8, 9)
+    assert grown(box_at((3, -2), (4, 5)), 2) == box_at((1, -4), (8, 9))

@@ -19,12 +19,13 @@ one box another covers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Box", "is_inside", "nearest_pixel"]
+__all__ = ["Box", "box_at", "grown", "is_inside", "nearest_pixel", "overlap", "shape_of"]
 
 Box = tuple[slice, slice]
 """Half-open rows and columns."""
@@ -80,3 +81,42 @@ def is_inside(pixels: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[n
     """
     inside: npt.NDArray[np.bool_] = np.all((pixels >= 0) & (pixels < shape), axis=-1)
     return inside
+
+
+def box_at(corner: Sequence[int], shape: Sequence[int]) -> Box:
+    """The box of a first pixel (y, x), and a height and width."""
+    return slice(corner[0], corner[0] + shape[0]), slice(corner[1], corner[1] + shape[1])
+
+
+def grown(box: Box, margin: int) -> Box:
+    """A box with a margin on each side."""
+    rows, columns = (slice(side.start - margin, side.stop + margin) for side in box)
+    return rows, columns
+
+
+def shape_of(box: Box) -> tuple[int, int]:
+    """Height and width of a box."""
+    return box[0].stop - box[0].start, box[1].stop - box[1].start
+
+
+def overlap(one: Box, other: Box) -> tuple[Box, Box]:
+    """The pixels that two boxes share.
+
+    Parameters
+    ----------
+    one, other : `Box`
+        In the same coordinates; they may begin before 0.
+
+    Returns
+    -------
+    in_one, in_other : `Box`
+        The shared pixels, counted from the first pixel of each; empty where
+        there are none.
+    """
+    first = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
+    shape = [max(min(a.stop, b.stop) - start, 0) for a, b, start in zip(one, other, first, strict=True)]
+    in_one, in_other = (
+        box_at([start - side.start for start, side in zip(first, box, strict=True)], shape)
+        for box in (one, other)
+    )
+    return in_one, in_other

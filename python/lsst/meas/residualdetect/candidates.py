@@ -25,7 +25,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from .boxes import Box, is_inside, nearest_pixel
+from .boxes import Box, box_at, is_inside, nearest_pixel, overlap, shape_of
 from .detections import Detections, Footprint, Parent, Peak, positions_of
 from .scene import Scene
 from .suppression import near_known, repeats
@@ -159,16 +159,10 @@ class _Catalogue:
         """
         box: Box = (slice(y, y + 1), slice(x, x + 1))
         if candidate.footprint.area:
-            sides = zip(candidate.footprint.bbox, self.origin, self.labels.shape, strict=True)
-            inside = [
-                slice(max(side.start - start, 0), min(side.stop - start, length))
-                for side, start, length in sides
-            ]
-            box = _union((inside[0], inside[1]), box)
-        rows, columns = (
-            slice(side.start + start, side.stop + start) for side, start in zip(box, self.origin, strict=True)
-        )
-        mask = candidate.footprint.to_mask((rows, columns))
+            inside, _ = overlap(box_at(self.origin, self.labels.shape), candidate.footprint.bbox)
+            box = _union(inside, box)
+        corner = box[0].start + self.origin[0], box[1].start + self.origin[1]
+        mask = candidate.footprint.to_mask(box_at(corner, shape_of(box)))
         mask[y - box[0].start, x - box[1].start] = True
         return mask, box
 

@@ -13,22 +13,40 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Bit masks of pixels: signed integers of 32 bits, or 64 where needed."""
+"""Bit masks of pixels, signed integers of 32 bits, or 64 where needed; and
+their named planes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["N_BITS", "Mask", "as_mask", "has_bits", "set_bit"]
+__all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "N_BITS", "Mask", "as_mask", "has_bits", "set_bit"]
 
 Mask = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 N_BITS = 64
 """How many bits a mask can have."""
+
+# The bits that lsst.afw gives its mask planes unless told otherwise.
+MASK_PLANES: Mapping[str, int] = {
+    "BAD": 0,
+    "SAT": 1,
+    "INTRP": 2,
+    "CR": 3,
+    "EDGE": 4,
+    "DETECTED": 5,
+    "DETECTED_NEGATIVE": 6,
+    "SUSPECT": 7,
+    "NO_DATA": 8,
+}
+
+# What the stack's scarlet deblender leaves out of its fit by default.
+DEFAULT_BAD_PLANES: tuple[str, ...] = ("BAD", "NO_DATA", "SAT", "SUSPECT", "EDGE")
 
 
 def _value(bits: Sequence[int], dtype: np.dtype[Any]) -> Any:

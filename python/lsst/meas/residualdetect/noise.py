@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import oaconvolve
 
-from .boxes import nearest_pixel
+from .boxes import Box, box_at, nearest_pixel, overlap
 from .scene import Array, Positions, Scene
 
 __all__ = [
@@ -152,9 +152,7 @@ def significance(signal: Array, norm: Array) -> Array:
     return np.divide(signal, np.sqrt(norm), out=np.zeros_like(signal), where=norm > 0)
 
 
-def _around(
-    scene: Scene, y: Positions, x: Positions
-) -> Iterator[tuple[tuple[slice, slice], Array, npt.NDArray[np.float64]]]:
+def _around(scene: Scene, y: Positions, x: Positions) -> Iterator[tuple[Box, Array, npt.NDArray[np.float64]]]:
     """For each place the pixels that a PSF there covers, their weights and the
     PSFs; the weights are 0 where good pixels see too little of the PSF.
     """
@@ -162,14 +160,10 @@ def _around(
     pixels = nearest_pixel(np.stack([y, x], axis=1), scene.origin).tolist()
     for (row, column), there in zip(pixels, map(scene.at, y, x), strict=True):
         totals = np.square(there.psfs, dtype=np.float64).sum(axis=(1, 2))
-        top, left = row - height // 2, column - width // 2
-        box = (slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0)))
+        stamp = box_at((row - height // 2, column - width // 2), (height, width))
+        box, seen_part = overlap(box_at((0, 0), scene.shape), stamp)
         weights = scene.weights(box=box)
-        psfs = there.psfs[
-            :,
-            box[0].start - top : box[0].start - top + weights.shape[1],
-            box[1].start - left : box[1].start - left + weights.shape[2],
-        ].astype(np.float64)
+        psfs = there.psfs[:, *seen_part].astype(np.float64)
         seen = np.square(psfs).sum(axis=(1, 2), where=weights > 0)
         weights[~(seen > _LEAST_SEEN * totals)] = 0
         yield box, weights, psfs

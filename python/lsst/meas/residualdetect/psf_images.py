@@ -27,7 +27,6 @@ __all__ = [
     "difference_kernels",
     "gaussian_psf",
     "is_usable_psf",
-    "pad_centered",
     "psf_fault",
     "to_centered_shape",
 ]
@@ -44,14 +43,6 @@ def gaussian_psf(sigma_pix: float, shape: tuple[int, int]) -> npt.NDArray[np.flo
     return psf / psf.sum()
 
 
-def pad_centered(images: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.floating]:
-    """Zeros around centred images (..., h, w) of odd sides, so that the
-    centre stays where it is in the odd ``shape``.
-    """
-    margins = [((size - own) // 2,) * 2 for size, own in zip(shape, images.shape[-2:], strict=True)]
-    return np.pad(images, [(0, 0)] * (images.ndim - 2) + margins)
-
-
 def is_usable_psf(psf: npt.NDArray[np.floating]) -> bool:
     """Whether something can be convolved with an image: finite, of positive
     sum.
@@ -59,17 +50,14 @@ def is_usable_psf(psf: npt.NDArray[np.floating]) -> bool:
     return bool(np.isfinite(psf).all() and psf.sum() > 0)
 
 
-def to_centered_shape(psf: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.floating]:
-    """An image of odd sides cut off or filled up with zeros to others, its
-    centre still in the middle: (h, w).
+def to_centered_shape(images: npt.NDArray[np.floating], shape: tuple[int, int]) -> npt.NDArray[np.floating]:
+    """Images (..., h, w) of odd sides cut off or filled up with zeros to
+    others, their centre still in the middle.
     """
-    for axis, size in enumerate(shape):
-        more = (size - psf.shape[axis]) // 2
-        if more > 0:
-            psf = np.pad(psf, [(more, more) if other == axis else (0, 0) for other in (0, 1)])
-        elif more < 0:
-            psf = psf.take(range(-more, psf.shape[axis] + more), axis)
-    return psf
+    margins = [(size - own) // 2 for size, own in zip(shape, images.shape[-2:], strict=True)]
+    rows, columns = (slice(-min(margin, 0), min(margin, 0) or None) for margin in margins)
+    more = [(max(margin, 0),) * 2 for margin in margins]
+    return np.pad(images[..., rows, columns], [(0, 0)] * (images.ndim - 2) + more)
 
 
 def psf_fault(psfs: npt.NDArray[np.floating], bands: Sequence[str]) -> str:
@@ -125,12 +113,11 @@ def difference_kernels(psfs: npt.NDArray[np.floating], model_psf: npt.NDArray[np
     height, width = psfs.shape[1:]
     pad = 3
     shape = (max(height, model_psf.shape[0]) + 2 * pad, max(width, model_psf.shape[1]) + 2 * pad)
-    padded = pad_centered(np.asarray(psfs, np.float64), shape)
-    model = pad_centered(np.asarray(model_psf, np.float64), shape)
+    padded = to_centered_shape(np.asarray(psfs, np.float64), shape)
+    model = to_centered_shape(np.asarray(model_psf, np.float64), shape)
     ratio = fft.rfft2(fft.ifftshift(padded, axes=(1, 2))) / fft.rfft2(fft.ifftshift(model))
     kernels = fft.fftshift(fft.irfft2(ratio, s=shape), axes=(1, 2))
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    kernels = kernels[:, top : top + height, left : left + width]
+    kernels = to_centered_shape(kernels, (height, width))
     total = kernels.sum(axis=(1, 2), keepdims=True)
     kernels *= np.divide(
         padded.sum(axis=(1, 2), keepdims=True), total, out=np.zeros_like(total), where=total != 0

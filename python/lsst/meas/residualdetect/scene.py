@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from .mask_bits import N_BITS, Mask, as_mask, has_bits, set_bit
+from .mask_bits import DEFAULT_BAD_PLANES, MASK_PLANES, N_BITS, Mask, as_mask, has_bits, set_bit
 from .psf_field import PsfField
 from .psf_images import is_usable_psf, psf_fault, to_centered_shape
 
@@ -32,22 +32,6 @@ __all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "Scene", "SceneError"]
 
 Array = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.float64]
-
-# The bits that lsst.afw gives its mask planes unless told otherwise.
-MASK_PLANES: Mapping[str, int] = {
-    "BAD": 0,
-    "SAT": 1,
-    "INTRP": 2,
-    "CR": 3,
-    "EDGE": 4,
-    "DETECTED": 5,
-    "DETECTED_NEGATIVE": 6,
-    "SUSPECT": 7,
-    "NO_DATA": 8,
-}
-
-# What the stack's scarlet deblender leaves out of its fit by default.
-DEFAULT_BAD_PLANES: tuple[str, ...] = ("BAD", "NO_DATA", "SAT", "SUSPECT", "EDGE")
 
 # Median variances between which float32 holds squares, their sums and inverses.
 _SINGLE_PRECISION = (1e-25, 1e25)

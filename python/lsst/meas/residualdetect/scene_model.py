@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from .boxes import Box
+from .boxes import Box, box_at, overlap
 from .psf_images import difference_kernels
 from .scene import Array, Scene, SceneError
 
@@ -268,12 +268,11 @@ def seen_box(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> tu
     origin : `tuple` [`int`, `int`]
         Patch coordinates of its first pixel.
     """
-    ends = np.array([(*source.origin, *np.add(source.origin, source.morphology.shape)) for source in sources])
     margin = np.array(kernels.shape[1:]) // 2
-    first = np.clip(ends[:, :2].min(axis=0) - margin - scene.origin, 0, scene.shape)
-    after = np.clip(ends[:, 2:].max(axis=0) + margin - scene.origin, first, scene.shape)
-    (top, left), (bottom, right) = first.tolist(), after.tolist()
-    return (slice(top, bottom), slice(left, right)), (top + scene.origin[0], left + scene.origin[1])
+    first = np.min([source.origin for source in sources], axis=0) - margin
+    after = np.max([np.add(source.origin, source.morphology.shape) for source in sources], axis=0) + margin
+    box, _ = overlap(box_at(scene.origin, scene.shape), box_at(first.tolist(), (after - first).tolist()))
+    return box, (box[0].start + scene.origin[0], box[1].start + scene.origin[1])
 
 
 def render(
@@ -297,16 +296,10 @@ def render(
     """
     margin_y, margin_x = kernels.shape[1] // 2, kernels.shape[2] // 2
     cube = np.zeros((len(kernels), shape[0] + 2 * margin_y, shape[1] + 2 * margin_x), np.float32)
+    whole = box_at((origin[0] - margin_y, origin[1] - margin_x), cube.shape[1:])
     for source in sources:
-        y0 = source.origin[0] - origin[0] + margin_y
-        x0 = source.origin[1] - origin[1] + margin_x
-        height, width = source.morphology.shape
-        top, left = max(-y0, 0), max(-x0, 0)
-        bottom, right = min(height, cube.shape[1] - y0), min(width, cube.shape[2] - x0)
-        if top < bottom and left < right:
-            cube[:, y0 + top : y0 + bottom, x0 + left : x0 + right] += (
-                source.spectrum[:, None, None] * source.morphology[top:bottom, left:right]
-            )
+        in_cube, part = overlap(whole, box_at(source.origin, source.morphology.shape))
+        cube[:, *in_cube] += source.spectrum[:, None, None] * source.morphology[part]
     size = [fft.next_fast_len(cube.shape[axis] + kernels.shape[axis] - 1, real=True) for axis in (1, 2)]
     image = np.empty((len(kernels), *shape), np.float32)
     for band, kernel in enumerate(kernels):

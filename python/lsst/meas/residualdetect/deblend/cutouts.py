@@ -25,7 +25,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from ..boxes import is_inside, nearest_pixel
+from ..boxes import Box, box_at, is_inside, nearest_pixel, overlap, shape_of
 from ..detections import Parent, Peak
 from ..scene import Array, Scene
 from .options import DeblendOptions
@@ -134,7 +134,7 @@ class Cutout:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the box."""
-        return self.box[0].stop - self.box[0].start, self.box[1].stop - self.box[1].start
+        return shape_of(self.box)
 
     @property
     def images(self) -> Array:
@@ -155,15 +155,11 @@ class Cutout:
         return bool(self.weights[:, y - self.box[0].start, x - self.box[1].start].any())
 
 
-def box_inside(scene: Scene, parent: Parent) -> tuple[slice, slice]:
+def box_inside(scene: Scene, parent: Parent) -> Box:
     """The part of a parent's box that lies inside its scene, in array indices
     (y, x).
     """
-    rows, columns = (
-        slice(max(extent.start - first, 0), max(min(extent.stop - first, size), 0))
-        for extent, first, size in zip(parent.footprint.bbox, scene.origin, scene.shape, strict=True)
-    )
-    return rows, columns
+    return overlap(box_at(scene.origin, scene.shape), parent.footprint.bbox)[0]
 
 
 def make_cutout(index: tuple[int, int], of: Field, parent: Parent) -> Cutout:

@@ -24,7 +24,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ..boxes import Box
+from ..boxes import Box, overlap, shape_of
 from ..scene import DEFAULT_BAD_PLANES, Array, Scene
 from ..scene_model import ParentModel, SceneModel, SourceModel, render, seen_box
 
@@ -67,26 +67,7 @@ def peak_profile(components: Sequence[SourceModel], kernels: Array, scene: Scene
         if component.morphology.sum() > 0
     )
     box, origin = seen_box(components, kernels, scene)
-    shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
-    if not all(shape):
-        return box, np.zeros((len(kernels), *shape), np.float32)
-    return box, render(sources, kernels, shape, origin)
-
-
-def _shared(one: Box, other: Box) -> tuple[Box, Box] | None:
-    """Where two boxes overlap, counted in each from its own first pixel."""
-    first = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
-    after = [min(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
-    if first[0] >= after[0] or first[1] >= after[1]:
-        return None
-
-    def within(box: Box) -> Box:
-        return (
-            slice(first[0] - box[0].start, after[0] - box[0].start),
-            slice(first[1] - box[1].start, after[1] - box[1].start),
-        )
-
-    return within(one), within(other)
+    return box, render(sources, kernels, shape_of(box), origin)
 
 
 def _errors(
@@ -101,10 +82,9 @@ def _errors(
     information = np.zeros((len(scene.bands), n, n))
     for i in range(n):
         for j in range(i, n):
-            shared = _shared(profiles[i][0], profiles[j][0])
-            if shared is not None:
-                product = weighted[i][:, *shared[0]] * profiles[j][1][:, *shared[1]]
-                information[:, i, j] = information[:, j, i] = product.sum(axis=(1, 2), dtype=np.float64)
+            in_one, in_other = overlap(profiles[i][0], profiles[j][0])
+            product = weighted[i][:, *in_one] * profiles[j][1][:, *in_other]
+            information[:, i, j] = information[:, j, i] = product.sum(axis=(1, 2), dtype=np.float64)
     alone = np.einsum("bii->bi", information)
     seen = alone > 0
     scale = np.where(seen, np.sqrt(np.where(seen, alone, 1)), 1)

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..boxes import nearest_pixel
+from ..boxes import box_at, nearest_pixel, overlap
 from ..detections import Peak
 from ..scene import Scene
 from .batch import Batch
@@ -67,13 +67,10 @@ def signal_to_noise(scene: Scene, bad_planes: Sequence[str], y: int, x: int) -> 
         Inverse-variance weighted sum of image times PSF, over its standard
         deviation; 0 where no pixel is good.
     """
-    half = scene.psfs.shape[1] // 2, scene.psfs.shape[2] // 2
-    there, psf_part = [], []
-    for centre, reach, size in zip((y, x), half, scene.shape, strict=True):
-        first, after = max(centre - reach, 0), min(centre + reach + 1, size)
-        there.append(slice(first, after))
-        psf_part.append(slice(first - centre + reach, after - centre + reach))
-    psf, box = scene.psfs[:, *psf_part], (there[0], there[1])
+    height, width = scene.psfs.shape[1:]
+    stamp = box_at((y - height // 2, x - width // 2), (height, width))
+    box, seen_part = overlap(box_at((0, 0), scene.shape), stamp)
+    psf = scene.psfs[:, *seen_part]
     weighted = psf * scene.weights(bad_planes, box)
     variance = (weighted * psf).sum(dtype=np.float64)
     signal = (weighted * scene.images[:, *box]).sum(dtype=np.float64)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..boxes import Box, nearest_pixel
+from ..boxes import Box, box_at, grown, nearest_pixel, overlap
 from ..scene import DEFAULT_BAD_PLANES, Array, Positions, Scene
 from .significance import PSF_SIDE, matched_psfs, psf_significance
 
@@ -132,14 +132,10 @@ def _peak_image(peaks: npt.NDArray[np.floating], shape: tuple[int, int], sigma_p
     near = np.all((peaks > -reach - 1) & (peaks < np.add(shape, reach)), axis=1)
     for y, x in peaks[near]:
         row, column = nearest_pixel((y, x)).tolist()
-        rows = np.arange(max(row - reach, 0), min(row + reach + 1, shape[0]))
-        columns = np.arange(max(column - reach, 0), min(column + reach + 1, shape[1]))
-        if len(rows) and len(columns):
-            height = np.exp(-0.5 * np.add.outer((rows - y) ** 2, (columns - x) ** 2) / sigma_pix**2).astype(
-                np.float32
-            )
-            stamp = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            np.maximum(stamp, height, out=stamp)
+        box, _ = overlap(box_at((0, 0), shape), grown(box_at((row, column), (1, 1)), reach))
+        rows, columns = np.ogrid[box]
+        height = np.exp(-0.5 * ((rows - y) ** 2 + (columns - x) ** 2) / sigma_pix**2).astype(np.float32)
+        np.maximum(image[box], height, out=image[box])
     return image
 
 
@@ -216,16 +212,10 @@ def channels_in_box(
     """
     # The significance of a pixel comes from its neighbours too.
     reach = PSF_SIDE // 2 if options.significance else 0
-    rows, columns = (
-        slice(max(side.start - reach, 0), min(side.stop + reach, length))
-        for side, length in zip(box, scene.shape, strict=True)
-    )
-    residual, expected = in_noise_units(scene, model, box=(rows, columns))
-    corner = np.add(scene.origin, (rows.start, columns.start))
+    around, _ = overlap(box_at((0, 0), scene.shape), grown(box, reach))
+    residual, expected = in_noise_units(scene, model, box=around)
+    corner = np.add(scene.origin, (around[0].start, around[1].start))
     psfs = matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS) if options.significance else None
     channels = network_input(residual, expected, peaks - corner, options, psfs)
-    inner = (
-        slice(box[0].start - rows.start, box[0].stop - rows.start),
-        slice(box[1].start - columns.start, box[1].stop - columns.start),
-    )
+    inner, _ = overlap(around, box)
     return residual[:, *inner], expected[:, *inner], channels[:, *inner]

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..noise import point_source_sums, significance
+from ..psf_images import to_centered_shape
 from ..scene import Array
 
 __all__ = ["PSF_SIDE", "matched_psfs", "psf_significance"]
@@ -53,18 +54,10 @@ def matched_psfs(psfs: Array, bands: Sequence[str], canonical: Sequence[str]) ->
         not there.
     """
     matched = np.zeros((len(canonical), PSF_SIDE, PSF_SIDE), np.float32)
-    cut: list[slice] = []
-    place: list[slice] = []
-    for side in psfs.shape[1:]:
-        # The middle pixel, where PSFs are centred, goes to the middle.
-        first = side // 2 - PSF_SIDE // 2
-        cut.append(slice(max(first, 0), max(min(first + PSF_SIDE, side), 0)))
-        place.append(slice(max(-first, 0), max(-first, 0) + cut[-1].stop - cut[-1].start))
     for band, psf in zip(bands, psfs, strict=True):
         if band in canonical:
-            matched[canonical.index(band), place[0], place[1]] = psf[cut[0], cut[1]] / psf.sum(
-                dtype=np.float64
-            )
+            total = psf.sum(dtype=np.float64)
+            matched[canonical.index(band)] = to_centered_shape(psf, (PSF_SIDE, PSF_SIDE)) / total
     return matched
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..boxes import Box, nearest_pixel
+from ..boxes import Box, box_at, grown, nearest_pixel, overlap, shape_of
 from ..detections import Detections, positions_of
 from ..scene import Scene
 from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
@@ -69,17 +69,13 @@ class Window:
     @classmethod
     def around(cls, box: Box, margin_pix: int, scene: Scene) -> Window:
         """A box in patch coordinates with a margin, as far as it is in a scene."""
-        sides = [
-            (max(side.start - margin_pix, start), min(side.stop + margin_pix, start + length))
-            for side, start, length in zip(box, scene.origin, scene.shape, strict=True)
-        ]
-        (top, bottom), (left, right) = sides
-        return cls(top, left, bottom - top, right - left)
+        seen, _ = overlap(box_at(scene.origin, scene.shape), grown(box, margin_pix))
+        return cls(scene.origin[0] + seen[0].start, scene.origin[1] + seen[1].start, *shape_of(seen))
 
     def box(self, scene: Scene) -> Box:
         """Its rows and columns in the arrays of a scene that holds it."""
-        y, x = self.top - scene.origin[0], self.left - scene.origin[1]
-        return slice(y, y + self.height), slice(x, x + self.width)
+        corner = self.top - scene.origin[0], self.left - scene.origin[1]
+        return box_at(corner, (self.height, self.width))
 
     def cut(self, scene: Scene) -> Scene:
         """The window's part of a scene that holds it."""

@@ -24,11 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from ..boxes import shape_of
 from ..deblend import DeblendOptions
 from ..detections import Detections
 from ..psf_images import difference_kernels, gaussian_psf
 from ..scene import Array, Scene
-from ..scene_model import SourceModel, render
+from ..scene_model import SourceModel, render, seen_box
 from ..simulation.rendering import Stamp
 from ..truth.blends import told_of
 from ..truth.worse import make_worse
@@ -130,15 +131,10 @@ def _stamp(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> Stam
     """Light of a source on the scene."""
     if not sources:
         return None
-    margin = kernels.shape[1] // 2
-    low = np.min([part.origin for part in sources], axis=0) - margin
-    high = np.max([np.add(part.origin, part.morphology.shape) for part in sources], axis=0) + margin
-    low, high = np.clip(low, 0, scene.shape), np.clip(high, 0, scene.shape)
-    if (low >= high).any():
+    box, origin = seen_box(sources, kernels, scene)
+    if not all(shape_of(box)):
         return None
-    shape = (int(high[0] - low[0]), int(high[1] - low[1]))
-    pixels = render(tuple(sources), kernels, shape, (int(low[0]), int(low[1])))
-    return Stamp(slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), pixels)
+    return Stamp(*box, render(tuple(sources), kernels, shape_of(box), origin))
 
 
 def _snr(stamp: Stamp, weights: Array) -> float:

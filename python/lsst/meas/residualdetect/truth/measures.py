@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from ..boxes import nearest_pixel
+from ..boxes import nearest_pixel, shape_of
 from ..detections import Detections
 from ..scene import Array, Scene
 from ..scene_model import SceneModel, SourceModel, render, seen_box
@@ -82,10 +82,9 @@ def source_snr(model: SceneModel, scene: Scene, peak_ids: Integers) -> Floats:
             continue
         kernels, own = parts[peak_id]
         box, first = seen_box(own, kernels, scene)
-        shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
-        if not all(shape):
+        if not all(shape_of(box)):
             continue
-        light = render(tuple(own), kernels, shape, first)
+        light = render(tuple(own), kernels, shape_of(box), first)
         snr[index] = np.sqrt((np.square(light, dtype=np.float64) * scene.weights(box=box)).sum())
     return snr
 

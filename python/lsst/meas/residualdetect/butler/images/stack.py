@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from ...mask_bits import N_BITS, Mask, has_bits, set_bit
 from ...psf_field import PsfField
-from ...psf_images import pad_centered
+from ...psf_images import to_centered_shape
 from ...scene import Array, Scene, SceneError
 
 __all__ = ["stack_bands"]
@@ -113,7 +113,7 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         first,
         images=images,
         variance=variance,
-        psfs=np.stack([pad_centered(psf, psf_shape) for psf in psfs]),
+        psfs=np.stack([to_centered_shape(psf, psf_shape) for psf in psfs]),
         bands=tuple(bands),
         mask=mask,
         mask_planes=planes,

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from scipy.ndimage import label as label_islands
 
 from ...boxes import nearest_pixel
-from ...psf_images import pad_centered
+from ...psf_images import to_centered_shape
 from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
 from ..band_names import canonical_bands
 from ..fits_common import FitsError
@@ -285,7 +285,7 @@ def read_fits_scene(
     scene = Scene(
         images=pixels,
         variance=variance,
-        psfs=np.stack([pad_centered(kernel / kernel.sum(), side) for kernel in kernels]),
+        psfs=np.stack([to_centered_shape(kernel / kernel.sum(), side) for kernel in kernels]),
         bands=tuple(band.name for band in bands),
         mask=planes.mask,
         name=name or bands[0].image.path.name.split(".fits")[0],
