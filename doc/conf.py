@@ -13,7 +13,7 @@ copyright = "GPL-3.0-or-later"
 version = release = __version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
@@ -21,11 +21,16 @@ extensions = [
     "sphinx_copybutton",
     "config_table",
 ]
-exclude_patterns = ["_build", "_static"]
+exclude_patterns = ["_build", "_figures", "_static", "changes"]
 default_role = "py:obj"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+
+nb_execution_mode = "cache"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_output_stderr = "remove"
 
 autodoc_typehints = "none"  # numpydoc says it, with shapes and units
 numpydoc_show_class_members = False
@@ -35,3 +40,5 @@ automodapi_toctreedirnm = "api"
 html_theme = "pydata_sphinx_theme"
 html_title = "meas_residualdetect"
 html_show_sourcelink = False
+html_theme_options = {"navbar_center": [], "show_prev_next": False}
+html_sidebars = {"**": ["globaltoc.html"]}

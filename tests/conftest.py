@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import numpy as np
+import pytest
 
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.io.scene_file import SceneFile
@@ -31,6 +32,23 @@ from lsst.meas.residualdetect.psf_images import gaussian_psf
 # How long an example takes depends on who else is at work on the machine.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+# Files of which no test runs without what the marker stands for.
+MARKED = {
+    "test_afw": "stack",
+    "test_scarlet_lite": "stack",
+    "test_stack": "stack",
+    "test_training_network": "train",
+    "test_training_start": "train",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name, marker in MARKED.items():
+            if item.path.name.startswith(name):
+                item.add_marker(marker)
+
 
 PSF_SIGMAS_PIX = (1.9, 1.7, 1.5)
 

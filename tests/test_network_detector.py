@@ -368,6 +368,7 @@ def test_the_command_runs_the_model_it_is_given(onnx_package, tmp_path):
     assert all(0 < float(score) < 1 for _, _, _, score, *_ in rows)
 
 
+@pytest.mark.train
 def test_detectron2_runs_the_weights_of_the_package(tmp_path):
     pytest.importorskip("detectron2")
     safetensors = pytest.importorskip("safetensors.torch")

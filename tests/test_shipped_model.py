@@ -117,6 +117,7 @@ def test_nothing_is_found_in_noise(package):
     assert not [c for c in detector.detect(scene, empty, []) if c.score >= detector.default_threshold]
 
 
+@pytest.mark.train
 def test_both_runtimes_find_the_same(package, patch):
     pytest.importorskip("detectron2")
     assert_same(load_detector("onnx").detect(*patch), load_detector("detectron2").detect(*patch))
