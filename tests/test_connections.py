@@ -141,25 +141,29 @@ def stack(monkeypatch):
     monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(pipeline_path("embedded.yaml").parents[1]))
 
 
-def _graph(name, tmp_path, parameters="{}"):
+def _graph(name, tmp_path, parameters="{}", **overrides):
     """Of a pipeline that imports the ingredient, as users' pipelines do."""
     path = tmp_path / "mine.yaml"
     path.write_text(
         "description: Mine.\nimports:\n"
         f"  - $MEAS_RESIDUALDETECT_DIR/pipelines/{name}.yaml\nparameters: {parameters}\n"
     )
-    return Pipeline.fromFile(str(path)).to_graph()
+    pipeline = Pipeline.fromFile(str(path))
+    for label, (field, value) in overrides.items():
+        pipeline.addConfigOverride(label, field, value)
+    return pipeline.to_graph()
 
 
 def _edges(graph, label, kind):
     return {edge.parent_dataset_type_name for edge in getattr(graph.tasks[label], kind).values()}
 
 
-@pytest.mark.parametrize("cells", ["false", "true"])
+@pytest.mark.parametrize("cells", [False, True])
 def test_the_second_deblend_reads_what_residual_detection_wrote(stack, tmp_path, cells):
-    graph = _graph("residual_detection", tmp_path, f"{{use_cell_coadds: {cells}}}")
-    coadds = {"deep_coadd_cell_predetection", "deep_coadd_background"} if cells == "true" else {"deep_coadd"}
     found, again = "residualDetection", "redeblend"
+    overrides = {found: ("use_cell_coadds", cells), again: ("useCellCoadds", cells)}
+    graph = _graph("residual_detection", tmp_path, **overrides)
+    coadds = {"deep_coadd_cell_predetection", "deep_coadd_background"} if cells else {"deep_coadd"}
     assert _edges(graph, found, "inputs") == coadds | {"object_detection_merged", "object_scarlet_models"}
     assert _edges(graph, again, "inputs") == coadds | {
         "deconvolved_deep_coadd",

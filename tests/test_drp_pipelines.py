@@ -1,0 +1,181 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Data release production with residual detection in it: against a small
+pipeline in the place of drp_pipe's, and against drp_pipe where it is set up.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from lsst.pipe.base.pipelineIR import PipelineIR
+
+from lsst.meas.residualdetect.cli.common import pipeline_path
+
+HOME = pipeline_path("embedded.yaml").parents[1]
+OURS = ("residualDetection", "redeblend")
+DEBLENDER = "lsst.pipe.tasks.deblendCoaddSourcesPipeline.DeblendCoaddSourcesMultiTask"
+CAMERAS = ("LSSTCam", "LSSTComCam", "HSC")
+
+# Every task of drp_pipe that reads a product of the deblender, and the
+# connections through which it does.
+READERS = {
+    "lsst.pipe.tasks.multiBand.MeasureMergedCoaddSourcesTask": {
+        "inputSchema": "schema",
+        "scarletCatalog": "catalogue",
+        "scarletModels": "models",
+    },
+    "lsst.drp.tasks.forcedPhotCoadd.ForcedPhotCoaddTask": {"scarletModels": "models"},
+    "lsst.meas.extensions.multiprofit.pipetasks_fit.MultiProFitCoaddExpFitTask": {"models_scarlet": "models"},
+    "lsst.meas.extensions.multiprofit.pipetasks_fit.MultiProFitCoaddSersicFitTask": {
+        "models_scarlet": "models"
+    },
+    "lsst.pipe.tasks.postprocess.ConsolidateParentTractTask": {"inputCatalogs": "parents"},
+}
+BASE_V2 = {
+    "schema": "object_deblend_residual_schema",
+    "catalogue": "object_deblend_residual",
+    "models": "object_scarlet_models_residual",
+    "parents": "object_parent_patch_residual",
+}
+OLD_NAMES = {
+    "schema": "deepCoadd_deblendedFlux_residual_schema",
+    "catalogue": "deepCoadd_deblendedCatalog_residual",
+    "models": "deepCoadd_scarletModelData_residual",
+    "parents": "object_parent_patch_residual",
+}
+# Words that a data set of the deblender has in its name, and none other.
+PRODUCTS = ("object_deblend", "scarlet", "deblended", "object_parent_patch")
+
+
+def _path(camera):
+    return HOME / "pipelines" / camera / "DRP.yaml"
+
+
+def _upstream(camera):
+    location, _ = yaml.safe_load(_path(camera).read_text())["imports"]
+    return location
+
+
+def _configured(task):
+    """All that a pipeline sets of a task, by the field's name."""
+    return {name: value for config in task.config or () for name, value in config.rest.items()}
+
+
+def _deblender(pipeline):
+    (label,) = (
+        label for label, task in pipeline.tasks.items() if task.klass == DEBLENDER and label not in OURS
+    )
+    return label
+
+
+def _check(camera, pipeline, upstream):
+    label = _deblender(upstream)
+    for name, subset in upstream.labeled_subsets.items():
+        # Importing drops those that upstream emptied.
+        if not subset.subset:
+            continue
+        added = set(OURS) if label in subset.subset else set()
+        assert pipeline.labeled_subsets[name].subset == subset.subset | added, name
+    parameters = dict(pipeline.parameters.mapping)
+    assert {name: parameters.pop(name) for name in upstream.parameters.mapping} == dict(
+        upstream.parameters.mapping
+    )
+    assert parameters == {
+        "names": "deepCoadd" if camera == "HSC" else "base-v2",
+        "before": "",
+        "after": "_residual",
+    }
+    names = OLD_NAMES if camera == "HSC" else BASE_V2
+    read = {}
+    for task in pipeline.tasks.values():
+        if task.klass in READERS:
+            configured = _configured(task)
+            read[task.klass] = {name: configured[f"connections.{name}"] for name in READERS[task.klass]}
+    assert read == {
+        reader: {name: names[what] for name, what in connections.items()}
+        for reader, connections in READERS.items()
+    }
+    again = _configured(pipeline.tasks["redeblend"])
+    cells = _configured(pipeline.tasks["residualDetection"])["use_cell_coadds"]
+    assert cells == again["useCellCoadds"] == "parameters.use_cell_coadds"
+    assert again.get("idGenerator.release_id") == _configured(upstream.tasks[label]).get(
+        "idGenerator.release_id"
+    )
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_upstream_s_parameters_stay_and_all_that_follows_reads_the_second_deblend(
+    camera, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(HOME))
+    monkeypatch.setenv("DRP_PIPE_DIR", str(tmp_path))
+    ours = yaml.safe_load(_path(camera).read_text())
+    old = camera == "HSC"
+    # As much of upstream's as is the same in all of its versions: labels,
+    # subsets, parameters.
+    tasks = {
+        label: "some.Task" for subset in ours["subsets"].values() for label in subset["subset"]
+    } | {label: task["class"] for label, task in ours["tasks"].items()}
+    config = {"useCellCoadds": "parameters.use_cell_coadds"}
+    if not old:
+        config["idGenerator.release_id"] = "parameters.release_id"
+    tasks["deblend" if old else "deblendCoaddFootprints"] = {"class": DEBLENDER, "config": config}
+    for label in OURS:
+        del tasks[label]
+    document = {
+        "description": "In the place of drp_pipe's.",
+        "parameters": {"use_cell_coadds": True} | ({} if old else {"release_id": 7}),
+        "tasks": tasks,
+        "subsets": {
+            name: {"subset": [label for label in subset["subset"] if label not in OURS]}
+            for name, subset in ours["subsets"].items()
+        },
+    }
+    upstream = Path(os.path.expandvars(_upstream(camera)))
+    upstream.parent.mkdir(parents=True)
+    upstream.write_text(yaml.safe_dump(document))
+    _check(camera, PipelineIR.from_uri(str(_path(camera))), PipelineIR.from_uri(str(upstream)))
+
+
+needs_drp_pipe = pytest.mark.skipif(
+    "DRP_PIPE_DIR" not in os.environ, reason="needs the LSST Science Pipelines (drp_pipe)"
+)
+
+
+@needs_drp_pipe
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_the_real_drp_pipe(camera, monkeypatch):
+    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(HOME))
+    pipeline = PipelineIR.from_uri(str(_path(camera)))
+    _check(camera, pipeline, PipelineIR.from_uri(os.path.expandvars(_upstream(camera))))
+    # Nobody else reads what the first deblend wrote.
+    for label, task in pipeline.tasks.items():
+        if task.klass == DEBLENDER or task.klass in READERS or label in OURS:
+            continue
+        products = [
+            value
+            for name, value in _configured(task).items()
+            if name.startswith("connections.") and any(word in str(value) for word in PRODUCTS)
+        ]
+        assert not products, label
+    if pipeline.steps:
+        in_steps = set().union(*(pipeline.labeled_subsets[step.label].subset for step in pipeline.steps))
+        assert set(OURS) <= in_steps
