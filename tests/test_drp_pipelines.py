@@ -131,9 +131,9 @@ def test_upstream_s_parameters_stay_and_all_that_follows_reads_the_second_deblen
     old = camera == "HSC"
     # As much of upstream's as is the same in all of its versions: labels,
     # subsets, parameters.
-    tasks = {
-        label: "some.Task" for subset in ours["subsets"].values() for label in subset["subset"]
-    } | {label: task["class"] for label, task in ours["tasks"].items()}
+    tasks = {label: "some.Task" for subset in ours["subsets"].values() for label in subset["subset"]} | {
+        label: task["class"] for label, task in ours["tasks"].items()
+    }
     config = {"useCellCoadds": "parameters.use_cell_coadds"}
     if not old:
         config["idGenerator.release_id"] = "parameters.release_id"
