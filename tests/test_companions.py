@@ -186,6 +186,20 @@ def test_signal_to_noise_may_be_drawn_instead(sky):
     np.testing.assert_allclose(snr, companions["expected_snr"], rtol=1e-5)
 
 
+def test_the_noise_is_that_where_the_host_is(sky):
+    scene, detections = sky
+    noisy = scene.variance.copy()
+    noisy[:, STEP * 3 :] *= 16
+    there = draw((replace(scene, variance=noisy), detections), brightness="snr", star_fraction=1.0, seed=5)
+    here = draw(sky, brightness="snr", star_fraction=1.0, seed=5)
+    host, flux = there["host_y"], (np.asarray(found["flux_g"]) for found in (there, here))
+    quiet, loud = host < ORIGIN[0] + STEP * 3, host > ORIGIN[0] + STEP * 3
+    assert quiet.any() and loud.any() and np.array_equal(host, here["host_y"])
+    ratio = np.divide(*flux)
+    np.testing.assert_allclose(ratio[quiet], 1, rtol=1e-3)
+    np.testing.assert_allclose(ratio[loud], 4, rtol=1e-3)
+
+
 def test_faint_companions_are_drawn_anew(sky):
     faint = draw(sky, delta_mag=(0.0, 6.0), n_tries=200)
     assert faint["expected_snr"].min() >= CompanionOptions.min_snr

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from ..boxes import nearest_pixel
 from ..detections import Detections, Parent
@@ -103,10 +104,12 @@ class Unmodelled:
         in its box.
         """
         places = nearest_pixel([(peak.y, peak.x) for peak in parent.peaks], scene.origin)
-        offsets = np.indices(mask.shape)[:, None] + np.array([s.start for s in box])[:, None, None, None]
-        distances = np.square(offsets - places.T[:, :, None, None]).sum(0)
         lacks = np.array([peak.id in self.peaks for peak in parent.peaks])
-        own = mask & (distances[lacks].min(0) <= distances[~lacks].min(0, initial=np.iinfo(np.intp).max))
+        own = mask.copy()
+        if not lacks.all():
+            pixels = np.argwhere(mask) + [side.start for side in box]
+            to_lacking, to_others = (KDTree(places[some]).query(pixels)[0] for some in (lacks, ~lacks))
+            own[mask] = to_lacking <= to_others
         residual = scene.images[:, *box] - image[:, *box]
         significant = (residual > _SIGNIFICANT * np.sqrt(scene.variance[:, *box])).any(0)
         regions = ndimage.label((significant & mask) | own, np.ones((3, 3)))[0]

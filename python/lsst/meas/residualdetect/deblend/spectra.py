@@ -79,4 +79,4 @@ def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> 
 
 def _ratio(dividend: Tensor, divisor: Tensor) -> Tensor:
     """Zero where the divisor is."""
-    return torch.nan_to_num(dividend / divisor, nan=0.0, posinf=0.0)
+    return torch.where(divisor == 0, 0, dividend / divisor)

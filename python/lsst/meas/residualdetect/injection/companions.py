@@ -42,16 +42,6 @@ __all__ = ["draw_companions"]
 _SIGMA_PER_HALF_LIGHT = 1 / math.sqrt(2 * math.log(2))
 
 
-def _point_sigmas(scene: Scene) -> Floats:
-    """What a point source's flux is uncertain by in each band, where the
-    noise is that of the sky: (band,), infinite in a band without data.
-    """
-    variance = np.array(
-        [np.median(band[np.isfinite(band)]) if np.isfinite(band).any() else np.inf for band in scene.variance]
-    )
-    return np.sqrt(variance / np.square(scene.psfs, dtype=np.float64).sum(axis=(1, 2)))
-
-
 @dataclass(frozen=True, eq=False)
 class _Sky:
     """What the draws need to know of a patch."""
@@ -63,7 +53,7 @@ class _Sky:
     good: npt.NDArray[np.bool_]
     flux: Floats
     colours: Floats
-    point_sigmas: Floats
+    sigma: Floats
     reference: int
     fwhm_pix: float
 
@@ -95,10 +85,10 @@ def _draw(sky: _Sky, host: int, options: CompanionOptions, rng: np.random.Genera
     axis_ratio = rng.uniform(options.min_axis_ratio, 1)
     beta_deg = rng.uniform(0, 180)
 
-    # An extended source's noise is that of a Gaussian of its half-light
-    # radius; only to choose by, what is injected is measured.
+    # The noise where the host is; an extended source's is that of a Gaussian of
+    # its half-light radius. Only to choose by, what is injected is measured.
     size_pix = 0.0 if is_star else radius * _SIGMA_PER_HALF_LIGHT / sky.scene.pixel_scale_arcsec
-    sigmas = sky.point_sigmas * np.sqrt(1 + (size_pix / sky.scene.psf_sigmas_pix) ** 2)
+    sigmas = sky.sigma[host] * np.sqrt(1 + (size_pix / sky.scene.psf_sigmas_pix) ** 2)
     unit_snr = float(np.sqrt(np.square(colours / sigmas).sum()))
     host_flux = sky.flux[host, sky.reference]
     if options.brightness == "snr":
@@ -257,7 +247,7 @@ def _prepare(
         good=good,
         flux=flux,
         colours=colours,
-        point_sigmas=_point_sigmas(scene),
+        sigma=sigma,
         reference=reference,
         fwhm_pix=FWHM_PER_SIGMA * psf_sigma_pix(scene),
     )
