@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -41,6 +42,7 @@ ROOT = Path(__file__).parents[1]
 RESOURCES = ROOT / "bps" / "resources.yaml"
 LOCAL = ROOT / "bps" / "embedded_local.yaml"
 REQUESTS = {"requestMemory", "requestCpus"}
+FIRST_ITERATION = ("detectPeaks", "deblend", "residualDetection", "redeblend", "evaluate")
 
 
 def _labels(pipeline: Path) -> set[str]:
@@ -76,6 +78,16 @@ def test_a_second_iteration_needs_what_the_first_does():
     requests = _requests()
     for label in ("residualDetection", "redeblend", "evaluate"):
         assert requests[f"{label}2"] == requests[label]
+
+
+def test_requests_hold_what_was_measured():
+    """Half as much again as one patch took (doc/costs.md), and no more than
+    three times as much.
+    """
+    steps = json.loads((ROOT / "doc" / "figures.json").read_text())["costs"]["results"]["steps"]
+    for label in FIRST_ITERATION:
+        took = max(step["mib"] for name, step in steps.items() if name.partition(",")[0] == label)
+        assert 1.5 * took <= _requests()[label]["requestMemory"] <= 3 * took, f"{label} took {took:.0f} MiB"
 
 
 def test_the_local_file_has_the_requests():
@@ -119,6 +131,39 @@ def test_the_local_commands_are_bps_s_own_but_for_the_programs_folders():
         for folder in ("${CTRL_MPEXEC_DIR}/bin/", "${DAF_BUTLER_DIR}/bin/"):
             theirs = theirs.replace(folder, "")
         assert command.split() == theirs.split(), name
+
+
+def test_the_jobs_of_a_run_without_a_cluster(tmp_path, monkeypatch):
+    from lsst.ctrl.bps.drivers import transform_driver
+
+    repo = tmp_path / "repo"
+    ingest_scenes(create_repository(repo), [make_blend(1), make_blend(2, name="another")])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))  # BPS writes there
+    programs = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]))
+    _, workflow = transform_driver(
+        str(LOCAL),
+        wms_service="lsst.ctrl.bps.BaseWmsService",  # any engine: nothing is submitted
+        butler_config=str(repo),
+        input=COADDS_COLLECTION,
+        output="out",
+        pipeline=f"{ROOT / 'pipelines' / 'embedded.yaml'}#firstIteration",
+    )
+    jobs = [workflow.get_job(name) for name in workflow]
+    patches = [job for job in jobs if job.label == "patch"]
+    assert sorted(int(job.tags["patch"]) for job in patches) == [0, 1]
+    # All tasks of a patch, with the memory of the greediest.
+    wanted = max(_requests()[label]["requestMemory"] for label in FIRST_ITERATION)
+    for job in patches:
+        assert job.quanta_counts == dict.fromkeys(FIRST_ITERATION, 1)
+        assert (job.request_memory, job.request_cpus) == (wanted, 1)
+        # Short of memory, it is tried again with twice as much, by engines that can.
+        assert (job.memory_multiplier, job.number_of_retries) == (2, 5)
+        assert job.executable.src_uri == "pipetask" and "run-qbb" in job.arguments
+    # The repository is made ready before, and told of the outcome after.
+    assert {job.label for job in jobs} == {"patch", "pipetaskInit"}
+    assert workflow.get_final().label == "finalJob"
 
 
 def test_a_run_through_parsl(tmp_path):
