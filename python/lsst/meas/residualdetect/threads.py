@@ -29,14 +29,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["default_threads", "in_parallel", "one_thread", "usable_cores", "worker_processes"]
+__all__ = ["default_threads", "in_parallel", "in_processes", "one_thread", "usable_cores", "worker_processes"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -169,3 +169,30 @@ def worker_processes(
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def in_processes(
+    function: Callable[..., _Result], pieces: Iterable[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, _Result]]:
+    """Apply a function to independent pieces of work, each in a process of
+    `worker_processes`.
+
+    Parameters
+    ----------
+    function : `~collections.abc.Callable`
+        What to do with a piece; of a module, so that it can be sent.
+    pieces : `~collections.abc.Iterable` [`tuple`]
+        Its arguments, piece by piece.
+    jobs : `int`
+        Number of processes.
+
+    Yields
+    ------
+    number, result : `int`, object
+        Which piece is done, and what came of it, in the order in which they
+        are done.
+    """
+    with worker_processes(jobs) as executor:
+        futures = {executor.submit(function, *piece): number for number, piece in enumerate(pieces)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()

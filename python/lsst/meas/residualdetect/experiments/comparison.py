@@ -18,29 +18,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from astropy.table import Table, vstack
 
-from ..detectors import Detector
-from ..threads import worker_processes
+from ..threads import in_processes
 from .comparison_options import ComparisonOptions, claim_folder
 from .entry import Entry, make_entry
 from .experiment import run_scene
 from .outcome import read_outcome, write_outcome
-from .peers import load_peers
+from .peers import load_peers, load_peers_once
 from .skies import SimulatedSky, Sky
 
 __all__ = ["compare", "judge_package"]
-
-_worker_detectors: dict[str, Detector] = {}
-
-
-def _start_worker(detectors: Sequence[str], model: str) -> None:
-    _worker_detectors.update(load_peers(detectors, model))
 
 
 def _outcome_path(folder: Path, name: str, detector: str, number: int) -> Path:
@@ -48,9 +40,10 @@ def _outcome_path(folder: Path, name: str, detector: str, number: int) -> Path:
 
 
 def _run_job(folder: Path, options: ComparisonOptions, sky: Sky, number: int, missing: Sequence[str]) -> None:
+    detectors = load_peers_once(options.detectors, options.model)
     outcomes = run_scene(
         sky.scene(number),
-        {detector: _worker_detectors.get(detector) for detector in missing},
+        {detector: detectors.get(detector) for detector in missing},
         search=options.search,
         n_iterations=options.n_iterations,
         limits=options.limits,
@@ -96,7 +89,7 @@ def compare(
     """
     load_peers(options.detectors, options.model)
     claim_folder(folder, options)
-    todo: list[tuple[Sky, int, list[str]]] = []
+    todo: list[tuple[Path, ComparisonOptions, Sky, int, list[str]]] = []
     for sky in options.skies:
         for detector in options.detectors:
             (folder / sky.name / detector).mkdir(parents=True, exist_ok=True)
@@ -104,13 +97,10 @@ def compare(
             paths = {name: _outcome_path(folder, sky.name, name, number) for name in options.detectors}
             missing = [name for name, path in paths.items() if not path.exists()]
             if missing:
-                todo.append((sky, number, missing))
+                todo.append((folder, options, sky, number, missing))
     progress(sum(sky.n_scenes for sky in options.skies) - len(todo))
-    with worker_processes(jobs, _start_worker, (options.detectors, options.model)) as executor:
-        futures = [executor.submit(_run_job, folder, options, *job) for job in todo]
-        for future in as_completed(futures):
-            future.result()
-            progress(1)
+    for _ in in_processes(_run_job, todo, jobs):
+        progress(1)
     return [
         make_entry(
             sky.name,

@@ -19,40 +19,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
 from astropy.table import vstack
 
-from ..detectors import Detector
 from ..find_missing import FindMissingOptions
-from ..threads import worker_processes
+from ..threads import in_processes
 from .known_scenes import read_known_scene
 from .leave_out import LeftOut, leave_out
-from .peers import load_peers
+from .peers import load_peers, load_peers_once
 
 __all__ = ["leave_out_files"]
 
 # Scenes deblended together: small ones go faster so.
 _FILES_AT_ONCE = 8
 
-_worker_detectors: dict[str, Detector] = {}
-
-
-def _start_worker(detectors: Sequence[str], model: str) -> None:
-    _worker_detectors.update(load_peers(detectors, model))
-
 
 def _run_files(
     paths: Sequence[Path],
+    detectors: tuple[str, ...],
+    model: str,
     pixel_scale_arcsec: float | None,
     seed: tuple[int, int],
     search: FindMissingOptions,
 ) -> list[LeftOut]:
     rng = np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=(seed[1],)))
     scenes = [read_known_scene(path, pixel_scale_arcsec) for path in paths]
-    return leave_out(scenes, _worker_detectors, rng, search=search)
+    return leave_out(scenes, load_peers_once(detectors, model), rng, search=search)
 
 
 def leave_out_files(
@@ -98,17 +92,25 @@ def leave_out_files(
         Raised with the file's name if one cannot be read.
     """
     load_peers(detectors, model)
-    parts = [paths[first : first + _FILES_AT_ONCE] for first in range(0, len(paths), _FILES_AT_ONCE)]
+    starts = range(0, len(paths), _FILES_AT_ONCE)
+    pieces = [
+        (
+            paths[first : first + _FILES_AT_ONCE],
+            tuple(detectors),
+            model,
+            pixel_scale_arcsec,
+            (seed, number),
+            search,
+        )
+        for number, first in enumerate(starts)
+    ]
     done: dict[int, list[LeftOut]] = {}
-    with worker_processes(min(jobs, len(parts)), _start_worker, (detectors, model)) as executor:
-        futures = {
-            executor.submit(_run_files, part, pixel_scale_arcsec, (seed, number), search): number
-            for number, part in enumerate(parts)
-        }
-        for future in as_completed(futures):
-            done[futures[future]] = future.result()
-            progress(len(parts[futures[future]]))
-    return [_pooled([done[number][place] for number in range(len(parts))]) for place in range(len(detectors))]
+    for number, left_out in in_processes(_run_files, pieces, min(jobs, len(pieces))):
+        done[number] = left_out
+        progress(len(pieces[number][0]))
+    return [
+        _pooled([done[number][place] for number in range(len(pieces))]) for place in range(len(detectors))
+    ]
 
 
 def _pooled(parts: Sequence[LeftOut]) -> LeftOut:

@@ -19,11 +19,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 
 from ..detectors import Detector, DetectorError, detector_names, load_detector
 
-__all__ = ["DEBLENDINGS", "ORACLE", "load_peers", "peer_names"]
+__all__ = ["DEBLENDINGS", "ORACLE", "load_peers", "load_peers_once", "peer_names"]
 
 ORACLE = "oracle"
 
@@ -71,3 +72,9 @@ def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
         for name in names
         if name != ORACLE
     }
+
+
+@cache
+def load_peers_once(names: tuple[str, ...], model: str) -> dict[str, Detector]:
+    """`load_peers`, but once in each process."""
+    return load_peers(names, model)

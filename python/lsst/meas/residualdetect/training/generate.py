@@ -17,8 +17,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import as_completed
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +30,14 @@ from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..network.significance import matched_psfs
 from ..scene import Scene
 from ..simulation.simulate import simulate_with_stamps
-from ..threads import worker_processes
 from ..truth.evaluation import EvaluationOptions
 from .artefacts import add_artefacts
 from .flaws import mask_pixels, with_wrong_psfs
 from .instances import find_instances, undetected
-from .shards import Tile, write_shard
+from .shards import Tile, fill_with_shards
 from .variation import TileOptions, draw_variation
 
-__all__ = ["TILES_PER_SHARD", "generate_tiles", "make_tiles"]
-
-TILES_PER_SHARD = 16
+__all__ = ["MIN_SNR", "generate_tiles", "make_tiles"]
 
 # A detection on a source that is too faint to count is no error, so these have
 # to be known as well.
@@ -73,12 +70,12 @@ def _forget(scene: Scene, detections: Detections, share: float, rng: np.random.G
     return Detections.from_labels(detections.labels(scene.shape), kept)
 
 
-def make_tiles(numbers: list[int], options: TileOptions, seed: int) -> list[Tile]:
+def make_tiles(numbers: Sequence[int], options: TileOptions, seed: int) -> list[Tile]:
     """Make training tiles.
 
     Parameters
     ----------
-    numbers : `list` [`int`]
+    numbers : `~collections.abc.Sequence` [`int`]
         Numbers of the tiles; each depends on its number, the options and the
         seed only.
     options : `TileOptions`
@@ -124,22 +121,10 @@ def make_tiles(numbers: list[int], options: TileOptions, seed: int) -> list[Tile
                 model=summed.astype(np.float16),
                 has_band=np.array([band in scene.bands for band in CANONICAL_BANDS]),
                 psfs=matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS),
-                peaks=np.array([(p.y, p.x) for p in detections.peaks], np.float32).reshape(-1, 2),
+                peaks=positions_of(detections.peaks).astype(np.float32),
                 instances=instances,
             )
     return [tiles[index] for index in range(len(drawn))]
-
-
-def _make_shard(folder: Path, shard: int, n_tiles: int, options: TileOptions, seed: int) -> int:
-    first = shard * TILES_PER_SHARD
-    numbers = list(range(first, min(first + TILES_PER_SHARD, n_tiles)))
-    write_shard(shard_path(folder, seed, shard), make_tiles(numbers, options, seed))
-    return len(numbers)
-
-
-def shard_path(folder: Path, seed: int, shard: int) -> Path:
-    """Where a shard is kept."""
-    return folder / f"shard-{seed}-{shard:05d}.npz"
 
 
 def generate_tiles(
@@ -151,30 +136,8 @@ def generate_tiles(
     jobs: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Fill a folder with training tiles, on several cores.
-
-    Shards that are there already are left as they are, so a run that was cut
-    off goes on where it was.
-
-    Parameters
-    ----------
-    folder : `pathlib.Path`
-        Where to write.
-    n_tiles : `int`
-        How many tiles there are to be.
-    options : `TileOptions`
-        What to draw from.
-    seed : `int`
-        Random seed.
-    jobs : `int`
-        Number of processes.
-    progress : `~collections.abc.Callable`, optional
-        Called with the number of tiles just finished, or found finished.
-
-    Returns
-    -------
-    n_made : `int`
-        Number of tiles made now.
+    """Fill a folder with training tiles, on several cores; see
+    `~lsst.meas.residualdetect.training.shards.fill_with_shards`.
 
     Raises
     ------
@@ -183,13 +146,5 @@ def generate_tiles(
     """
     for engine in options.engines:
         check_engine(engine)
-    shards = range(-(-n_tiles // TILES_PER_SHARD))
-    missing = [shard for shard in shards if not shard_path(folder, seed, shard).exists()]
-    progress(n_tiles - sum(min(TILES_PER_SHARD, n_tiles - s * TILES_PER_SHARD) for s in missing))
-    n_made = 0
-    with worker_processes(jobs) as executor:
-        futures = [executor.submit(_make_shard, folder, s, n_tiles, options, seed) for s in missing]
-        for future in as_completed(futures):
-            n_made += future.result()
-            progress(future.result())
-    return n_made
+    make = partial(make_tiles, options=options, seed=seed)
+    return fill_with_shards(folder, n_tiles, seed, make, jobs=jobs, progress=progress)

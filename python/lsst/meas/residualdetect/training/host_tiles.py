@@ -18,21 +18,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
+from ..boxes import Box, box_at, shape_of
 from ..deblend import check_engine, deblend_scenes
+from ..detections import positions_of
 from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..network.significance import matched_psfs
-from ..threads import worker_processes
-from .generate import MIN_SNR, TILES_PER_SHARD, shard_path
+from ..scene_model import SceneModel
+from .generate import MIN_SNR
 from .hosts import Host, read_hosts
-from .instances import INSTANCE_DTYPE, find_instances
+from .instances import find_instances
 from .lessons import Lesson, LessonOptions, draw_lesson
-from .shards import Tile, write_shard
+from .shards import Tile, fill_with_shards
 
 __all__ = ["HostTileOptions", "generate_host_tiles", "make_host_tiles"]
 
@@ -94,22 +96,22 @@ def _pack(
     return placed
 
 
-def _add(
-    tile: Tile, lesson: Lesson, model: np.ndarray, corner: tuple[int, int], window: tuple[slice, slice]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Put a window of a deblended blend on a tile; gives its peaks and
-    instances there.
-    """
-    residual, summed = in_noise_units(lesson.scene, model)
-    rows, columns = window
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    place = (slice(None), slice(corner[0], corner[0] + height), slice(corner[1], corner[1] + width))
-    tile.residual[place] = residual[:, rows, columns]
-    tile.model[place] = summed[:, rows, columns]
-    shift = np.array(corner) - (rows.start, columns.start)
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A window of a blend, and where on the tile its first pixel goes."""
+
+    lesson: Lesson
+    corner: tuple[int, int]
+    window: Box
+
+
+def _in_tile(piece: _Piece) -> tuple[np.ndarray, np.ndarray]:
+    """Peaks and instances of a piece, on the tile."""
+    lesson, (rows, columns) = piece.lesson, piece.window
+    shift = np.array(piece.corner) - (rows.start, columns.start)
     wanted = np.flatnonzero(lesson.snr >= MIN_SNR)
     instances = find_instances(lesson.scene, lesson.positions, lesson.snr, lesson.stamps, wanted)
-    peaks = np.array([(p.y, p.x) for p in lesson.detections.peaks], np.float64).reshape(-1, 2)
+    peaks = positions_of(lesson.detections.peaks)
 
     def inside(y: np.ndarray, x: np.ndarray) -> np.ndarray:
         return (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
@@ -118,7 +120,29 @@ def _add(
     for axis, names in enumerate((("y", "mask_y"), ("x", "mask_x"))):
         for name in names:
             instances[name] += shift[axis]
-    return peaks[inside(*peaks.T)] + shift, instances
+    return (peaks[inside(*peaks.T)] + shift).astype(np.float32), instances
+
+
+def _put_together(name: str, pieces: Sequence[_Piece], models: Sequence[SceneModel], size: int) -> Tile:
+    """A tile of deblended pieces."""
+    bands = {band for piece in pieces for band in piece.lesson.scene.bands}
+    residual, summed = np.zeros((2, len(CANONICAL_BANDS), size, size), np.float16)
+    for piece, model in zip(pieces, models, strict=True):
+        scene = piece.lesson.scene
+        place = box_at(piece.corner, shape_of(piece.window))
+        for tile, pixels in zip((residual, summed), in_noise_units(scene, model.image(scene)), strict=True):
+            tile[:, *place] = pixels[:, *piece.window]
+    psfs = [matched_psfs(p.lesson.scene.psfs, p.lesson.scene.bands, CANONICAL_BANDS) for p in pieces]
+    peaks, instances = zip(*map(_in_tile, pieces), strict=True)
+    return Tile(
+        name=name,
+        residual=residual,
+        model=summed,
+        has_band=np.array([band in bands for band in CANONICAL_BANDS]),
+        psfs=np.mean(psfs, axis=0).astype(np.float32),
+        peaks=np.concatenate(peaks),
+        instances=np.concatenate(instances),
+    )
 
 
 def make_host_tiles(
@@ -146,61 +170,32 @@ def make_host_tiles(
         as those of a patch are.
     """
     shapes = [host.scene.shape for host in hosts]
-    drawn: list[tuple[str, list[tuple[Lesson, tuple[int, int], tuple[slice, slice]]]]] = []
+    tiles = []
     for number in numbers:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
         engine = str(rng.choice(options.engines))
         pieces = []
         for which, top, left in _pack(shapes, options.size, rng):
             starts = [int(rng.integers(max(side - options.size, 0) + 1)) for side in shapes[which]]
-            rows, columns = (
-                slice(start, start + min(side, options.size))
-                for start, side in zip(starts, shapes[which], strict=True)
-            )
+            window = box_at(starts, [min(side, options.size) for side in shapes[which]])
             others = [host for place, host in enumerate(hosts) if place != which]
             lesson = draw_lesson(hosts[which], others, options.lessons, rng)
-            pieces.append((lesson, (top, left), (rows, columns)))
-        drawn.append((engine, pieces))
-
-    tiles = []
-    for number, (engine, pieces) in zip(numbers, drawn, strict=True):
-        models = deblend_scenes([(p[0].scene, p[0].detections.parents) for p in pieces], engine=engine)
-        psfs = np.mean(
-            [matched_psfs(p[0].scene.psfs, p[0].scene.bands, CANONICAL_BANDS) for p in pieces], axis=0
+            pieces.append(_Piece(lesson, (top, left), window))
+        models = deblend_scenes(
+            [(p.lesson.scene, p.lesson.detections.parents) for p in pieces], engine=engine
         )
-        bands = {band for piece in pieces for band in piece[0].scene.bands}
-        shape = (len(CANONICAL_BANDS), options.size, options.size)
-        tile = Tile(
-            name=f"{seed}-{number:06d}",
-            residual=np.zeros(shape, np.float16),
-            model=np.zeros(shape, np.float16),
-            has_band=np.array([band in bands for band in CANONICAL_BANDS]),
-            psfs=psfs.astype(np.float32),
-            peaks=np.zeros((0, 2), np.float32),
-            instances=np.zeros(0, INSTANCE_DTYPE),
-        )
-        added = [
-            _add(tile, lesson, model.image(lesson.scene), corner, window)
-            for (lesson, corner, window), model in zip(pieces, models, strict=True)
-        ]
-        object.__setattr__(tile, "peaks", np.concatenate([peaks for peaks, _ in added]).astype(np.float32))
-        object.__setattr__(tile, "instances", np.concatenate([rows for _, rows in added]))
-        tiles.append(tile)
+        tiles.append(_put_together(f"{seed}-{number:06d}", pieces, models, options.size))
     return tiles
 
 
-_worker_hosts: list[Host] = []
+@cache
+def _hosts(options: HostTileOptions) -> list[Host]:
+    """Read once in each process."""
+    return read_hosts(options.folder, options.names, options.pixel_scale_arcsec)
 
 
-def _start_worker(options: HostTileOptions) -> None:
-    _worker_hosts[:] = read_hosts(options.folder, options.names, options.pixel_scale_arcsec)
-
-
-def _make_shard(folder: Path, shard: int, n_tiles: int, options: HostTileOptions, seed: int) -> int:
-    first = shard * TILES_PER_SHARD
-    numbers = range(first, min(first + TILES_PER_SHARD, n_tiles))
-    write_shard(shard_path(folder, seed, shard), make_host_tiles(numbers, _worker_hosts, options, seed))
-    return len(numbers)
+def _make(numbers: Sequence[int], options: HostTileOptions, seed: int) -> list[Tile]:
+    return make_host_tiles(numbers, _hosts(options), options, seed)
 
 
 def generate_host_tiles(
@@ -212,8 +207,8 @@ def generate_host_tiles(
     jobs: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Fill a folder with training tiles of real blends; see `generate_tiles`
-    for the parameters and what is given back.
+    """Fill a folder with training tiles of real blends; see
+    `~lsst.meas.residualdetect.training.shards.fill_with_shards`.
 
     Raises
     ------
@@ -225,16 +220,5 @@ def generate_host_tiles(
     for engine in options.engines:
         check_engine(engine)
     read_hosts(options.folder, (), options.pixel_scale_arcsec)  # complains before work is done
-    missing = [
-        shard
-        for shard in range(-(-n_tiles // TILES_PER_SHARD))
-        if not shard_path(folder, seed, shard).exists()
-    ]
-    progress(n_tiles - sum(min(TILES_PER_SHARD, n_tiles - s * TILES_PER_SHARD) for s in missing))
-    n_made = 0
-    with worker_processes(jobs, _start_worker, (options,)) as executor:
-        futures = [executor.submit(_make_shard, folder, s, n_tiles, options, seed) for s in missing]
-        for future in as_completed(futures):
-            n_made += future.result()
-            progress(future.result())
-    return n_made
+    make = partial(_make, options=options, seed=seed)
+    return fill_with_shards(folder, n_tiles, seed, make, jobs=jobs, progress=progress)

@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..io.whole_file import whole_file
+from ..threads import in_processes
 from .instances import INSTANCE_DTYPE
 
-__all__ = ["CANONICAL_BANDS", "Shard", "Tile", "read_shard", "shard_paths", "write_shard"]
+__all__ = ["Shard", "Tile", "fill_with_shards", "read_shard", "shard_paths", "write_shard"]
 
-from ..network.features import CANONICAL_BANDS
+_TILES_PER_SHARD = 16
 
 _ARRAYS = ("residual", "model", "has_band", "psfs", "peaks", "instances", "names")
 
@@ -132,3 +133,56 @@ def read_shard(path: Path) -> Shard:
         )
         for number, name in enumerate(arrays["names"])
     ]
+
+
+def _make_shard(path: Path, make: Callable[[Sequence[int]], Shard], numbers: range) -> None:
+    write_shard(path, make(numbers))
+
+
+def fill_with_shards(
+    folder: Path,
+    n_tiles: int,
+    seed: int,
+    make: Callable[[Sequence[int]], Shard],
+    *,
+    jobs: int,
+    progress: Callable[[int], None] = lambda count: None,
+) -> int:
+    """Fill a folder with training tiles, on several cores.
+
+    Shards that are there already are left as they are, so a run that was cut
+    off goes on where it was.
+
+    Parameters
+    ----------
+    folder : `pathlib.Path`
+        Where to write.
+    n_tiles : `int`
+        How many tiles there are to be.
+    seed : `int`
+        Random seed of the tiles, by which shards are told.
+    make : `~collections.abc.Callable`
+        Makes the tiles of some numbers; of a module, so that it can be sent.
+    jobs : `int`
+        Number of processes.
+    progress : `~collections.abc.Callable`, optional
+        Called with the number of tiles just finished, or found finished.
+
+    Returns
+    -------
+    n_made : `int`
+        Number of tiles made now.
+    """
+    all_numbers = range(n_tiles)
+    shards = {
+        folder / f"shard-{seed}-{first // _TILES_PER_SHARD:05d}.npz": all_numbers[
+            first : first + _TILES_PER_SHARD
+        ]
+        for first in all_numbers[::_TILES_PER_SHARD]
+    }
+    missing = [(path, make, numbers) for path, numbers in shards.items() if not path.exists()]
+    n_made = sum(len(numbers) for _, _, numbers in missing)
+    progress(n_tiles - n_made)
+    for number, _ in in_processes(_make_shard, missing, jobs):
+        progress(len(missing[number][2]))
+    return n_made
