@@ -15,6 +15,12 @@
 
 """Find unrecognised blends in the residuals of the scarlet deblender."""
 
+# ruff: noqa: E402 (what is missing is said before it is missed)
+
+from .installed import check_installed
+
+check_installed()
+
 from .detections import Detections, Footprint, Parent, Peak
 from .scene import Scene, SceneError
 from .scene_model import ParentModel, SceneModel, SourceModel

@@ -65,14 +65,30 @@ class Schemas:
     def __init__(self, source: Schema, peak: Schema) -> None:
         self.from_source = _mapper(
             source,
-            [(_FOOTPRINT + _RESIDUAL, "Flag", "residual detection added a peak to this footprint")],
+            [
+                (
+                    _FOOTPRINT + _RESIDUAL,
+                    "Flag",
+                    "residual detection added a peak to this footprint, or founded it",
+                )
+            ],
         )
         self.from_peak = _mapper(
             peak,
             [
-                (_PEAK + _RESIDUAL, "Flag", "peak found in the residual of a deblend"),
+                (
+                    _PEAK + _RESIDUAL,
+                    "Flag",
+                    "peak found in the residual of a deblend; its merge_peak_<band> say where it stands out "
+                    "in the residual, not that it was detected in the band",
+                ),
                 (_ITERATION, np.int32, "in which residual detection the peak was found; 0 for none"),
-                (_SCORE, np.float64, "score that the residual detector gave the peak; 0 for none"),
+                (
+                    _SCORE,
+                    np.float64,
+                    "score that the residual detector gave the peak, for a network the probability of being "
+                    "right; NaN for peaks of detection",
+                ),
             ],
         )
         self.source: Schema = self.from_source.getOutputSchema()
@@ -204,7 +220,7 @@ def _add_peak(footprint: AfwFootprint, peak: Peak, schema: Schema) -> None:
     added.setId(peak.id)
     added.set(_PEAK + _RESIDUAL, True)
     added.set(_ITERATION, peak.iteration)
-    added.set(_SCORE, float(peak.score or 0.0))
+    added.set(_SCORE, np.nan if peak.score is None else float(peak.score))
     _set_flags(added, schema, _PEAK, peak.bands)
 
 
@@ -246,6 +262,9 @@ def write_catalogue(detections: Detections, original: SourceCatalog, schemas: Sc
         if old:
             footprint.setRegion(old.getRegion())
             footprint.peaks.extend(old.peaks, schemas.from_peak)
+            for peak in footprint.peaks:
+                if not peak[_ITERATION]:
+                    peak.set(_SCORE, np.nan)
         for peak in new_peaks:
             _add_peak(footprint, peak, schemas.peak)
         record.setFootprint(footprint)

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,9 @@ from lsst.pex.exceptions import InvalidParameterError, RangeError
 from ...scene import Array, Positions, Scene, SceneError
 
 __all__ = ["AfwCellImages", "AfwImages", "stitch_cells"]
+
+# Cells of coadds are some 150 pixels wide.
+_PSF_STEP_PIX = 50
 
 
 def stitch_cells(coadd: Any, background: Any) -> ExposureF:
@@ -51,13 +55,28 @@ def stitch_cells(coadd: Any, background: Any) -> ExposureF:
     return exposure
 
 
+def _search_psf(exposure: Exposure) -> Any:
+    """Image of the PSF nearest to the centre, at places on a grid."""
+    box = exposure.getBBox()
+    y, x = np.mgrid[
+        box.getBeginY() : box.getEndY() : _PSF_STEP_PIX, box.getBeginX() : box.getEndX() : _PSF_STEP_PIX
+    ]
+    outward = np.argsort((y - box.getCenterY()) ** 2 + (x - box.getCenterX()) ** 2, axis=None)
+    for index in outward:
+        with suppress(InvalidPsfError):
+            return exposure.getPsf().computeKernelImage(Point2D(x.flat[index], y.flat[index]))
+    return None
+
+
 def _psf(exposure: Exposure, band: str, catalogue: SourceCatalog) -> Array:
     if exposure.getPsf() is None:
         raise SceneError(f"the coadd in band {band!r} has no PSF")
     known = f"merge_footprint_{band}" in catalogue.schema
     psf, _, _ = computeNearestPsf(exposure, catalogue, band if known else None)
     if psf is None:
-        raise SceneError(f"the coadd in band {band!r} has no valid PSF at its centre, nor at any peak")
+        psf = _search_psf(exposure)
+    if psf is None:
+        raise SceneError(f"the coadd in band {band!r} has no valid PSF anywhere")
     return np.asarray(psf.array, np.float32)
 
 
@@ -88,7 +107,8 @@ class AfwImages:
 
         Its PSF is that at the centre, which is what the stack's models are
         convolved with; where there is none, that at the nearest peak, as in
-        the stack's deblender. What is modelled here has the PSF of its place.
+        the stack's deblender; where no peak has one, that nearest to the
+        centre. What is modelled here has the PSF of its place.
 
         Raises
         ------
