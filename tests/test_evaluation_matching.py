@@ -27,6 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsst.meas.residualdetect.truth import EvaluationOptions
 from lsst.meas.residualdetect.truth.matching import match_in_turn, match_peaks
 from lsst.meas.residualdetect.truth.measures import brighter_neighbours
 from lsst.meas.residualdetect.truth.metrics import binned_recovery, median, ranking_curve, ratio
@@ -39,14 +40,16 @@ def match(
     sources: list[tuple[float, float]],
     brightness: list[float],
     peaks: list[tuple[float, float]],
-    rule=match_peaks,
+    how=match_peaks,
+    **options,
 ):
-    return rule(
+    return how(
         np.array(sources, float).reshape(-1, 2),
         np.array(brightness, float),
         np.array(peaks, float).reshape(-1, 2),
         radius_pix=RADIUS,
         sigma_pix=SIGMA,
+        **options,
     ).tolist()
 
 
@@ -55,6 +58,16 @@ def test_one_peak_of_two_sources_goes_to_the_one_that_makes_it() -> None:
     assert match([(0, 0), (0, 2)], [100, 10], [(0, 1.2)]) == [0, -1]
     # On the faint source, and the bright one is fainter there.
     assert match([(0, 0), (0, 2.4)], [20, 10], [(0, 2.4)]) == [-1, 0]
+
+
+@pytest.mark.parametrize("how", [match_peaks, match_in_turn])
+def test_by_the_rule_of_the_nearest_brightness_does_not_matter(how) -> None:
+    assert match([(0, 0), (0, 2)], [100, 10], [(0, 1.2)], how, rule="nearest") == [-1, 0]
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="match_rule is 'fate'; expected one of light, nearest"):
+        EvaluationOptions(match_rule="fate")
 
 
 def test_sources_of_like_brightness_get_the_nearest() -> None:

@@ -52,9 +52,6 @@ __all__ = [
 
 FORMAT = 1
 
-# Packages are older than some options; what they do not name they do not have.
-_OPTIONAL_FEATURES = ("significance",)
-
 
 class ModelPackageError(ValueError):
     """A model package that does not exist or is not whole; the message names
@@ -130,7 +127,8 @@ def _canonical(bands: tuple[str, ...]) -> tuple[str, ...]:
 def _all_named(features: Any) -> Any:
     """A default that changes must not change what a network is given."""
     if isinstance(features, dict):
-        names = {field.name for field in fields(FeatureOptions)}.difference(_OPTIONAL_FEATURES)
+        # Packages are older than some channels; those that they do not name they do not have.
+        names = {field.name for field in fields(FeatureOptions) if field.default is not False}
         missing = sorted(names.difference(features))
         if missing:
             raise ValueError(f"lacks {', '.join(missing)}")

@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,9 @@ import numpy.typing as npt
 from astropy.table import Table
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from ..truth.evaluation import PeakClass
-from ..truth.metrics import RankingCurve, bin_label
+from ..truth.evaluation import Evaluation, PeakClass
+from ..truth.metrics import RankingCurve, are_probabilities, bin_label
+from ..truth.pooling import WRONG, pooled_column, pooled_curve
 from .shares import draw_binned, draw_purity, draw_reliability
 from .svg import STYLE, TEXT, new_figure, to_svg
 
@@ -39,6 +41,7 @@ __all__ = [
     "purity_figure",
     "recovery_figure",
     "reliability_figure",
+    "run_figures",
     "score_figure",
 ]
 
@@ -244,3 +247,49 @@ def reliability_figure(scores: npt.NDArray[np.float64], right: npt.NDArray[np.bo
         figure, axes = new_figure()
         draw_reliability(axes, [("", scores, right)])
         return to_svg(figure, "reliability")
+
+
+def run_figures(evaluations: Sequence[Evaluation], summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures of a run.
+
+    Parameters
+    ----------
+    evaluations : `~collections.abc.Sequence` [`Evaluation`]
+        One for each patch.
+    summary : `~collections.abc.Mapping`
+        What `~lsst.meas.residualdetect.truth.summarise` makes of them.
+
+    Returns
+    -------
+    figures : `list` [`tuple` [`str`, `str`]]
+        Title and SVG of each figure there is something to show in.
+    """
+    figures = []
+    if summary["n_unrecognized"]:
+        for key, title, xlabel in (
+            ("snr", "Recovery and signal to noise", "signal to noise over all bands"),
+            ("separation_fwhm", "Recovery and separation", "separation to nearest brighter source / FWHM"),
+            ("flux_ratio", "Recovery and flux ratio", "flux / flux of nearest brighter source"),
+        ):
+            figures.append((title, recovery_figure(summary["recovery_by"][key], xlabel, key)))
+        if summary["n_new_peaks"]:
+            options = summary["options"]
+            svg = purity_figure(
+                pooled_curve(evaluations),
+                options["target_purity"],
+                (summary["recovery"], summary["purity"]),
+            )
+            figures.append(("Purity and recovery", svg))
+    if summary["n_new_peaks"]:
+        names = ("n_new_peaks", "n_pixels", "failed", "chi2_before", "chi2_after")
+        parents = Table({name: pooled_column(evaluations, "parents", name) for name in names})
+        figures.append(("Chi-square of parents that gained peaks", chi2_figure(parents)))
+        scores, classes = (pooled_column(evaluations, "peaks", name) for name in ("score", "class"))
+        figures.append(("Scores of new peaks", score_figure(scores, classes)))
+        counted = np.isin(classes, [PeakClass.RIGHT, *WRONG])
+        if are_probabilities(scores[counted]):
+            svg = reliability_figure(scores[counted], classes[counted] == PeakClass.RIGHT)
+            figures.append(("Scores as probabilities", svg))
+    if summary.get("flux_error") and math.isfinite(summary["flux_error"]["blended_before"]["all"]):
+        figures.append(("Flux errors of blended sources", flux_error_figure(summary["flux_error"])))
+    return figures

@@ -25,24 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-from astropy.table import Table
 
 from ..io.whole_file import whole_file
 from ..plots.markers import class_label
 from ..plots.pictures import white_balance
-from ..plots.run_figures import (
-    PEAK_COLOURS,
-    chi2_figure,
-    flux_error_figure,
-    purity_figure,
-    recovery_figure,
-    reliability_figure,
-    score_figure,
-)
+from ..plots.run_figures import PEAK_COLOURS, run_figures
 from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
-from ..truth.metrics import are_probabilities, ratio
-from ..truth.pooling import WRONG, pooled_column, pooled_curve
+from ..truth.metrics import ratio
+from ..truth.pooling import pooled_column
 from ..truth.summary import summarise
 from .report_options import ReportOptions
 from .views import Canvas, View, close_ups, patch_view
@@ -92,39 +82,6 @@ def _galleries(
             views = close_ups(canvases, kind, wanted=wanted, size=options.zoom_pix)
             galleries.append(Gallery(title, views, int(rows.sum())))
     return galleries
-
-
-def _figures(evaluations: Sequence[Evaluation], summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Title and SVG of each figure there is something to show in."""
-    figures = []
-    if summary["n_unrecognized"]:
-        for key, title, xlabel in (
-            ("snr", "Recovery and signal to noise", "signal to noise over all bands"),
-            ("separation_fwhm", "Recovery and separation", "separation to nearest brighter source / FWHM"),
-            ("flux_ratio", "Recovery and flux ratio", "flux / flux of nearest brighter source"),
-        ):
-            figures.append((title, recovery_figure(summary["recovery_by"][key], xlabel, key)))
-        if summary["n_new_peaks"]:
-            options = summary["options"]
-            svg = purity_figure(
-                pooled_curve(evaluations),
-                options["target_purity"],
-                (summary["recovery"], summary["purity"]),
-            )
-            figures.append(("Purity and recovery", svg))
-    if summary["n_new_peaks"]:
-        names = ("n_new_peaks", "n_pixels", "failed", "chi2_before", "chi2_after")
-        parents = Table({name: pooled_column(evaluations, "parents", name) for name in names})
-        figures.append(("Chi-square of parents that gained peaks", chi2_figure(parents)))
-        scores, classes = (pooled_column(evaluations, "peaks", name) for name in ("score", "class"))
-        figures.append(("Scores of new peaks", score_figure(scores, classes)))
-        counted = np.isin(classes, [PeakClass.RIGHT, *WRONG])
-        if are_probabilities(scores[counted]):
-            svg = reliability_figure(scores[counted], classes[counted] == PeakClass.RIGHT)
-            figures.append(("Scores as probabilities", svg))
-    if summary.get("flux_error") and math.isfinite(summary["flux_error"]["blended_before"]["all"]):
-        figures.append(("Flux errors of blended sources", flux_error_figure(summary["flux_error"])))
-    return figures
 
 
 def _peak_rows(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
@@ -212,7 +169,7 @@ def write_report(
         bands=list(dict.fromkeys(band for evaluation in evaluations for band in evaluation.bands)),
         views=[patch_view(canvas, options.patch_pix) for canvas in canvases[: options.max_patches]],
         galleries=_galleries(canvases, evaluations, options),
-        figures=_figures(evaluations, summary),
+        figures=run_figures(evaluations, summary),
         rows=rows[: options.max_rows],
         n_rows=len(rows),
         seconds=dict(seconds),

@@ -17,10 +17,11 @@
 
 from __future__ import annotations
 
-from lsst.pex.config import Config, ListField, RangeField
+from lsst.pex.config import ChoiceField, Config, ListField, RangeField
 
 from ..scene import DEFAULT_BAD_PLANES
 from ..truth import EvaluationOptions
+from ..truth.matching import MATCH_RULES
 
 __all__ = ["EvaluationOptionsConfig"]
 
@@ -40,6 +41,11 @@ class EvaluationOptionsConfig(Config):
         default=EvaluationOptions.match_radius_pix,
         min=0.0,
         inclusiveMin=False,
+    )
+    match_rule = ChoiceField[str](
+        doc="Which source a peak belongs to, if several are that near.",
+        default=EvaluationOptions.match_rule,
+        allowed={name: str(rule.__doc__) for name, rule in MATCH_RULES.items()},
     )
     min_snr = RangeField(
         dtype=float,
@@ -88,6 +94,7 @@ class EvaluationOptionsConfig(Config):
         """The same as the core's options."""
         return EvaluationOptions(
             match_radius_pix=self.match_radius_pix,
+            match_rule=self.match_rule,
             min_snr=self.min_snr,
             faint_snr=self.faint_snr,
             core_fraction=self.core_fraction,

@@ -30,6 +30,7 @@ from ..detections import Detections, Peak
 from ..io.scene_file import missing_truth_fields
 from ..scene import Scene
 from ..scene_model import SceneModel
+from .matching import MATCH_RULES
 
 __all__ = ["Evaluation", "EvaluationOptions", "PatchResult", "PeakClass", "TruthClass"]
 
@@ -130,6 +131,10 @@ class EvaluationOptions:
     ----------
     match_radius_pix : `float`
         Farthest that a peak may lie from the source it is matched to.
+    match_rule : `str`
+        Which source a peak belongs to, if several are that near: ``"light"``,
+        that which gives the most light there, or ``"nearest"``; see
+        `~lsst.meas.residualdetect.truth.matching.match_peaks`.
     min_snr : `float`
         Signal-to-noise ratio, over all bands, from which a true source is
         counted.
@@ -159,6 +164,7 @@ class EvaluationOptions:
     """
 
     match_radius_pix: float = 2.5
+    match_rule: str = "light"
     min_snr: float = 8.0
     faint_snr: float = 3.0
     core_fraction: float = 0.1
@@ -171,6 +177,8 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         if not self.match_radius_pix > 0:
             raise ValueError(f"match_radius_pix is {self.match_radius_pix}; it must be positive")
+        if self.match_rule not in MATCH_RULES:
+            raise ValueError(f"match_rule is {self.match_rule!r}; expected one of {', '.join(MATCH_RULES)}")
         if not 0 <= self.faint_snr <= self.min_snr:
             raise ValueError(
                 f"faint_snr is {self.faint_snr}, min_snr {self.min_snr}; expected 0 <= faint_snr <= min_snr"

@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
@@ -25,27 +27,50 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-__all__ = ["match_in_turn", "match_peaks"]
+__all__ = ["MATCH_RULES", "match_in_turn", "match_peaks"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
+def _by_light(brightness: Floats, distance: Floats, sigma_pix: float) -> Floats:
+    """The light that the source gives at the peak's place."""
+    return brightness * np.exp(-0.5 * (distance / sigma_pix) ** 2)
+
+
+def _by_distance(brightness: Floats, distance: Floats, sigma_pix: float) -> Floats:
+    """The nearer, the better, whatever the source."""
+    return np.exp(-0.5 * (distance / sigma_pix) ** 2)
+
+
+MATCH_RULES: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
+    "light": _by_light,
+    "nearest": _by_distance,
+}
+"""What a source and a peak are worth as a pair, of the source's brightness,
+their distance, and the standard deviation of the PSF; above 0.
+"""
+
+
 def _pairs(
-    sources: Floats, brightness: Floats, peaks: Floats, radius_pix: float, sigma_pix: float
+    sources: Floats, brightness: Floats, peaks: Floats, radius_pix: float, sigma_pix: float, rule: str
 ) -> tuple[Integers, Integers, Floats]:
-    """Indices of the sources and peaks near each other, and the light that
-    the source gives at the peak's place.
-    """
+    """Indices of the sources and peaks near each other, and their worth."""
     if not len(sources) or not len(peaks):
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     pairs = KDTree(sources).sparse_distance_matrix(KDTree(peaks), radius_pix, output_type="ndarray")
     source, peak = pairs["i"].astype(np.int64), pairs["j"].astype(np.int64)
-    return source, peak, brightness[source] * np.exp(-0.5 * (pairs["v"] / sigma_pix) ** 2)
+    return source, peak, MATCH_RULES[rule](brightness[source], pairs["v"], sigma_pix)
 
 
 def match_peaks(
-    sources: Floats, brightness: Floats, peaks: Floats, *, radius_pix: float, sigma_pix: float
+    sources: Floats,
+    brightness: Floats,
+    peaks: Floats,
+    *,
+    radius_pix: float,
+    sigma_pix: float,
+    rule: str = "light",
 ) -> Integers:
     """Give each peak to the true source that makes it.
 
@@ -69,6 +94,9 @@ def match_peaks(
         Farthest that a peak may lie from its source.
     sigma_pix : `float`
         Standard deviation of the PSF.
+    rule : `str`, optional
+        One of `MATCH_RULES`: ``"light"`` is what is said above, ``"nearest"``
+        takes every source for as bright as any other.
 
     Returns
     -------
@@ -76,7 +104,7 @@ def match_peaks(
         Index of each source's peak, -1 for none.
     """
     matched = np.full(len(sources), -1, dtype=np.int64)
-    source, peak, worth = _pairs(sources, brightness, peaks, radius_pix, sigma_pix)
+    source, peak, worth = _pairs(sources, brightness, peaks, radius_pix, sigma_pix, rule)
     if not len(worth):
         return matched
 
@@ -98,7 +126,13 @@ def match_peaks(
 
 
 def match_in_turn(
-    sources: Floats, brightness: Floats, peaks: Floats, *, radius_pix: float, sigma_pix: float
+    sources: Floats,
+    brightness: Floats,
+    peaks: Floats,
+    *,
+    radius_pix: float,
+    sigma_pix: float,
+    rule: str = "light",
 ) -> Integers:
     """Let each peak in turn take the source that gives the most light at its
     place, of those not taken yet.
@@ -111,7 +145,7 @@ def match_in_turn(
 
     Parameters
     ----------
-    sources, brightness, radius_pix, sigma_pix
+    sources, brightness, radius_pix, sigma_pix, rule
         As for `match_peaks`.
     peaks : `numpy.ndarray`, (m, 2)
         Positions (y, x) of the peaks, surest first.
@@ -123,7 +157,7 @@ def match_in_turn(
     """
     matched = np.full(len(sources), -1, dtype=np.int64)
     is_placed = np.zeros(len(peaks), dtype=bool)
-    source, peak, worth = _pairs(sources, brightness, peaks, radius_pix, sigma_pix)
+    source, peak, worth = _pairs(sources, brightness, peaks, radius_pix, sigma_pix, rule)
     for pair in np.lexsort((-worth, peak)):
         if matched[source[pair]] < 0 and not is_placed[peak[pair]]:
             matched[source[pair]] = peak[pair]

@@ -118,7 +118,12 @@ def classify_truth(
     peak = np.full(len(snr), -1, dtype=np.int64)
     seen = np.flatnonzero(snr >= options.faint_snr)
     peak[seen] = match_peaks(
-        positions[seen], snr[seen], peaks, radius_pix=options.match_radius_pix, sigma_pix=sigma_pix
+        positions[seen],
+        snr[seen],
+        peaks,
+        radius_pix=options.match_radius_pix,
+        sigma_pix=sigma_pix,
+        rule=options.match_rule,
     )
 
     labels = detections.labels(scene.shape, scene.origin)
@@ -223,6 +228,7 @@ def classify_new_peaks(
             peaks[open_peaks],
             radius_pix=options.match_radius_pix,
             sigma_pix=sigma_pix,
+            rule=options.match_rule,
         )
         taken = matched >= 0
         source[open_peaks[matched[taken]]] = wanted_index[taken]

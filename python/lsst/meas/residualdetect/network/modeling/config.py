@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
@@ -69,17 +70,7 @@ def add_options(cfg: CfgNode) -> CfgNode:
             "CROPS_PER_TILE": 4,
         }
     )
-    options = FeatureOptions()
-    cfg.FEATURES = CfgNode(
-        {
-            "SOFTENING": options.softening,
-            "RESIDUAL_SCALE": options.residual_scale,
-            "MODEL_SCALE": options.model_scale,
-            "PEAK_CHANNEL": options.peak_channel,
-            "PEAK_SIGMA_PIX": options.peak_sigma_pix,
-            "SIGNIFICANCE": options.significance,
-        }
-    )
+    cfg.FEATURES = CfgNode({name.upper(): value for name, value in asdict(FeatureOptions()).items()})
     cfg.MODEL.RPN.MIN_OBJECTNESS = 0.5
     cfg.SOLVER.BETAS = [0.9, 0.999]
     cfg.SOLVER.FREEZE_STATISTICS_AFTER = 1000
