@@ -65,32 +65,38 @@ def test_psfex_as_galsim_reads_it(tmp_path, sampling):
     path = tmp_path / "i.psf"
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
     y, x = 40.0, 150.0
-    ours = read_psf(FitsPath(path), (y, x), Remarks())
+    ours, samples = read_psf(FitsPath(path), (81, 301), Remarks())
     # SExtractor counts pixels from 1.
     theirs = DES_PSFEx(str(path)).getPSF(galsim.PositionD(x + 1, y + 1))
     image = theirs.drawImage(nx=ours.shape[1], ny=ours.shape[0], scale=1, method="no_pixel").array
     np.testing.assert_allclose(ours, image / image.sum(), atol=0.004 * ours.max())
     assert abs(ours.sum() - 1) < 1e-6
-    assert not np.allclose(ours, read_psf(FitsPath(path), (y, 20.0), Remarks()), atol=0.01 * ours.max())
+    place = samples.places[np.abs(samples.places[:, 1] - 225).argmin()]
+    theirs = DES_PSFEx(str(path)).getPSF(galsim.PositionD(place[1] + 1, place[0] + 1))
+    image = theirs.drawImage(nx=ours.shape[1], ny=ours.shape[0], scale=1, method="no_pixel").array
+    np.testing.assert_allclose(samples.at(40.0, 290.0), image / image.sum(), atol=0.006 * ours.max())
+    assert not np.allclose(ours, samples.at(40.0, 290.0), atol=0.01 * ours.max())
 
     with fits.open(path, mode="update") as hdus:
         hdus[1].header["POLNAME1"] = "MAG_AUTO"
     with pytest.raises(FitsError, match="depends on MAG_AUTO"):
-        read_psf(FitsPath(path), (y, x), Remarks())
+        read_psf(FitsPath(path), (81, 301), Remarks())
 
 
-def test_a_stack_gives_the_psf_nearest_to_the_centre(tmp_path):
+def test_a_stack_gives_the_psf_nearest_to_each_place(tmp_path):
     stack = np.stack([star((21, 21), 10, 10, 1, fwhm) for fwhm in (3.0, 4.0, 5.0)])
     table = fits.BinTableHDU(Table({"x": [5.0, 31.0, 55.0], "y": [5.0, 24.0, 45.0]}))
     path = tmp_path / "psf.fits"
     fits.HDUList([fits.PrimaryHDU(stack), table]).writeto(path)
     remarks = Remarks()
-    psf = read_psf(FitsPath(path), (25.0, 30.0), remarks)
+    psf, samples = read_psf(FitsPath(path), (51, 61), remarks)
     np.testing.assert_allclose(psf, stack[1], rtol=1e-6)
-    assert any("width changes by 67%" in doubt for doubt in remarks.doubts)
+    np.testing.assert_allclose(samples.at(0, 0), stack[0], rtol=1e-6)
+    np.testing.assert_allclose(samples.at(50, 60), stack[2], rtol=1e-6)
+    assert any("width changes by 67% over 3 positions" in note for note in remarks.notes)
     fits.HDUList([fits.PrimaryHDU(stack)]).writeto(path, overwrite=True)
     with pytest.raises(FitsError, match="without a table of their positions"):
-        read_psf(FitsPath(path), (25.0, 30.0), Remarks())
+        read_psf(FitsPath(path), (51, 61), Remarks())
 
 
 def test_even_sides_are_cut_or_shifted_so_that_the_centre_is_a_pixel():

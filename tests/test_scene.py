@@ -22,6 +22,7 @@ import pytest
 
 from conftest import make_scene
 from lsst.meas.residualdetect import Scene, SceneError
+from lsst.meas.residualdetect.mask_bits import has_bits, set_bit
 
 
 def _parts(**changes):
@@ -111,6 +112,15 @@ def test_high_bits_are_planes_as_others_are(bit, dtype):
     assert np.argwhere(scene.bad(())).tolist() == [[0, 2, 3], [1, 1, 1]]
     assert np.argwhere(scene.with_bad(np.zeros((2, 8, 9), bool)).bad()).tolist() == [[0, 2, 3], [1, 1, 1]]
     assert scene.with_bad(np.ones((2, 8, 9), bool)).bad(()).all()
+
+
+def test_bit_31_stays_one_bit_beside_higher_ones():
+    """Of 32 bits it is the sign."""
+    mask = np.zeros((2, 6, 7), np.int32)
+    mask[0, 2, 3] = -(1 << 31)
+    wide = set_bit(mask, 40, np.zeros(mask.shape, bool))
+    assert wide.dtype == np.int64
+    assert has_bits(wide, [31]).sum() == 1 and not has_bits(wide, [32, 40, 63]).any()
 
 
 def test_bit_31_of_an_unsigned_mask_of_32_bits_is_kept():

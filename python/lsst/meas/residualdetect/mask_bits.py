@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "N_BITS", "Mask", "as_mask", "has_bits", "set_bit"]
+__all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "N_BITS", "Mask", "as_mask", "has_bits", "set_bit", "widened"]
 
 Mask = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
@@ -71,8 +71,13 @@ def has_bits(mask: Mask, bits: Sequence[int]) -> npt.NDArray[np.bool_]:
     return found
 
 
+def widened(mask: Mask) -> Mask:
+    """The same bits in 64; bit 31, which is the sign of 32, stays one bit."""
+    return mask if mask.dtype == np.int64 else mask.astype(np.int64) & 0xFFFFFFFF
+
+
 def set_bit(mask: Mask, bit: int, where: npt.NDArray[np.bool_]) -> Mask:
     """A copy of a mask in which a bit is set at some pixels."""
-    other: Mask = mask.astype(np.int64) if bit >= 32 else mask.copy()
+    other: Mask = widened(mask).copy() if bit >= 32 else mask.copy()
     other[where] |= _value([bit], other.dtype)
     return other

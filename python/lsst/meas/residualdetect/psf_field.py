@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from .psf_images import is_usable_psf, to_centered_shape
 
-__all__ = ["ChangedPsf", "PsfField", "PsfSamples"]
+__all__ = ["ChangedPsf", "PsfField", "PsfSamples", "moved"]
 
 Array = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.float64]
@@ -118,6 +118,25 @@ class PsfSamples:
         """The PSF of the nearest place: (h, w), float32."""
         image: Array = self.images[np.square(self.places - (y, x)).sum(axis=1).argmin()]
         return image
+
+
+@dataclass(frozen=True, eq=False)
+class _MovedPsf:
+    """Another field, in other coordinates."""
+
+    field: PsfField
+    origin: tuple[float, float]
+
+    def at(self, y: float, x: float) -> npt.NDArray[np.floating]:
+        """The PSF at a place."""
+        return self.field.at(y + self.origin[0], x + self.origin[1])
+
+
+def moved(field: PsfField, origin: tuple[float, float]) -> PsfField:
+    """The same PSFs for positions that are counted from ``origin`` (y, x)."""
+    if isinstance(field, PsfSamples):
+        return PsfSamples(field.places - origin, field.images)
+    return _MovedPsf(field, origin)
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,6 +83,15 @@ class Form:
 class Images(Protocol):
     """Coadds of single bands."""
 
+    def fetch(self, handle: Any) -> Any:
+        """What `read` takes.
+
+        Parameters
+        ----------
+        handle : `lsst.daf.butler.DeferredDatasetHandle`
+            The coadd in the Butler; only what is needed is read.
+        """
+
     def read(self, coadd: Any, band: str, *, catalogue: Any = None, background: Any = None) -> Scene:
         """One band as a scene.
 
@@ -139,6 +148,17 @@ IMAGE_FORMS: Mapping[str, Form] = {
         "images.afw:AfwCellImages",
         "lsst.cell_coadds coadds, stitched to exposures and their backgrounds subtracted (the stack)",
         written="ExposureF",
+    ),
+    "cell_coadd": Form(
+        "CellCoadd",
+        "images.lsst_images:CellCoaddImages",
+        "lsst.images coadds in cells (Rubin's data preview 2)",
+        written="MaskedImageV2",
+    ),
+    "masked_image": Form(
+        "MaskedImageV2",
+        "images.lsst_images:MaskedImages",
+        "lsst.images masked images, whose PSF is measured from their stars",
     ),
     "array": Form("ArrayCoadd", "images.embedded:ArrayImages", "the package's own (the embedded repository)"),
 }

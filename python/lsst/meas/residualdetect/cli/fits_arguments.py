@@ -36,8 +36,8 @@ _OPTIONS = (
         "images",
         multiple=True,
         metavar="[BAND=]FILE",
-        help="FITS image of a band, as g=g.fits, g=file.fits[SCI] or, for a cube, g,r,i=cube.fits; without "
-        "BAND= its header says which.",
+        help="FITS image of a band, as g=g.fits, g=file.fits[SCI] or, for a cube, g,r,i=cube.fits, or a "
+        "coadd of lsst.images; without BAND= its header says which.",
     ),
     click.option(
         "--psf",

@@ -27,6 +27,7 @@ import numpy as np
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, Config
+from lsst.pipe.base.connections import DeferredDatasetRef
 
 from ..butler import IMAGE_FORMS, Images
 from ..butler.images.stack import stack_bands
@@ -149,7 +150,8 @@ def read_scene(
 
     def read(band: str) -> Scene:
         background = butler_qc.get(backgrounds[band]) if backgrounds else None
-        return images.read(butler_qc.get(by_band[band]), band, catalogue=catalogue, background=background)
+        coadd = images.fetch(butler_qc.get(DeferredDatasetRef(by_band[band])))
+        return images.read(coadd, band, catalogue=catalogue, background=background)
 
     try:
         scene = stack_bands(map(read, wanted), len(wanted))

@@ -98,7 +98,8 @@ def read_results(butler: Butler, collection: str, suffix: str) -> Iterator[tuple
         }
         images = load_images(image_form_of(coadds[model.bands[0]].datasetType.storageClass_name))
         scene = stack_bands(
-            (images.read(butler.get(coadds[band]), band) for band in model.bands), len(model.bands)
+            (images.read(images.fetch(butler.getDeferred(coadds[band])), band) for band in model.bands),
+            len(model.bands),
         )
         truth = butler.query_datasets("truth", collection, data_id=where, explain=False)
         result = PatchResult(

@@ -102,6 +102,10 @@ def _sky_position(wcs: Any, y: Positions, x: Positions) -> tuple[Positions, Posi
 class AfwImages:
     """See `~lsst.meas.residualdetect.butler.Images`."""
 
+    def fetch(self, handle: Any) -> Any:
+        """The whole coadd."""
+        return handle.get()
+
     def read(self, coadd: Exposure, band: str, *, catalogue: SourceCatalog, background: Any = None) -> Scene:
         """One band as a scene in patch coordinates.
 

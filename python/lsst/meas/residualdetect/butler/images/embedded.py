@@ -31,6 +31,10 @@ __all__ = ["ArrayImages"]
 class ArrayImages:
     """See `~lsst.meas.residualdetect.butler.Images`."""
 
+    def fetch(self, handle: Any) -> Any:
+        """The whole coadd."""
+        return handle.get()
+
     def read(self, coadd: Scene, band: str, *, catalogue: Any = None, background: Any = None) -> Scene:
         """The coadd itself; one under another band's data id is refused."""
         if coadd.bands != (band,):

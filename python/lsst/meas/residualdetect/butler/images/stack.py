@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...mask_bits import N_BITS, Mask, has_bits, set_bit
+from ...mask_bits import N_BITS, Mask, has_bits, set_bit, widened
 from ...psf_field import PsfField
 from ...psf_images import to_centered_shape
 from ...scene import Array, Scene, SceneError
@@ -95,7 +95,7 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         raise SceneError("there is no coadd")
     shape = (n_bands, *first.shape)
     images, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    mask = np.zeros(shape, np.int32)
+    mask: Mask = np.zeros(shape, np.int32)
     planes = dict(first.mask_planes)
     bands: list[str] = []
     psfs: list[Array] = []
@@ -104,7 +104,10 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         _check_grid(first, coadd)
         images = _put(images, index, coadd.images[0])
         variance = _put(variance, index, coadd.variance[0])
-        mask = _put(mask, index, _common_planes(coadd, planes))
+        own = _common_planes(coadd, planes)
+        if own.dtype != mask.dtype:
+            mask, own = widened(mask), widened(own)
+        mask[index] = own
         bands.append(coadd.bands[0])
         psfs.append(coadd.psfs[0])
         fields.extend(coadd.psf_fields or (None,))

@@ -14,12 +14,12 @@
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
 
-"""The image, noise, mask and PSF of one band from FITS files."""
+"""The image, noise and mask of one band from FITS files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...mask_bits import has_bits
 from ...scene import Array
+from ..band_names import canonical_bands
 from ..fits_common import FitsError
+from ..lsst_image import LsstImage
+from ..lsst_image_file import is_lsst_image_file, read_lsst_image
 from ..remarks import Remarks
 from .fits_mask import mask_planes_of, planes_of_pixels
 from .fits_noise import blank_scatter, noise_kind, to_variance
@@ -42,12 +46,10 @@ from .fits_planes import (
     pixels_of,
     read_plane,
 )
-from .fits_psf import PsfWidth, centred_psf, read_psf
 from .sky_wcs import SkyWcs, read_wcs
-from .star_psf import measure_psf
 from .units import FluxScale, flux_scale
 
-__all__ = ["BandFiles", "Given", "ImageOfBand", "read_image", "read_mask", "read_psf_image", "read_variance"]
+__all__ = ["BandFiles", "Given", "ImageOfBand", "read_image", "read_mask", "read_variance", "sibling"]
 
 # What a user gives for a band, and which plane of it if it is a cube.
 Given = tuple[Any, tuple[int, int] | None] | None
@@ -89,16 +91,35 @@ class ImageOfBand:
         Where they are.
     pixel_scale_arcsec : `float`, optional
         Their side.
+    coadd : `LsstImage`, optional
+        All else that the file holds, if lsst.images wrote it.
     """
 
     pixels: Array
     scale: FluxScale
     wcs: SkyWcs | None
     pixel_scale_arcsec: float | None
+    coadd: LsstImage | None = None
 
 
-def _sibling(image: FitsPath, what: str) -> FitsPath | None:
-    """A file of a Legacy Surveys' brick beside its image."""
+def _coadd(remarks: Remarks, band: BandFiles) -> ImageOfBand:
+    """The image of a file that lsst.images wrote."""
+    coadd = read_lsst_image(band.image.path, remarks)
+    said = None if coadd.band is None else canonical_bands([coadd.band], None)[0]
+    if said not in (None, band.name):
+        remarks.doubt(f"{band}: the file says that it is of band {coadd.band!r}")
+    scale, wcs = coadd.pixel_scale_arcsec, coadd.fits_wcs
+    if wcs is None and coadd.projection is not None:
+        remarks.doubt(f"{band}: its projection is no FITS WCS, nor near one; there will be no sky positions")
+    fluxes = flux_scale({"BUNIT": coadd.unit}, remarks, str(band), scale**2 if scale else None)
+    pixels = (coadd.image * np.float64(fluxes.factor)).astype(np.float32)
+    return ImageOfBand(pixels, fluxes, None if wcs is None else SkyWcs(wcs), scale, coadd)
+
+
+def sibling(image: FitsPath, what: str) -> FitsPath | None:
+    """A file of a Legacy Surveys' brick beside its image, such as ``invvar``;
+    `None` if there is none.
+    """
     match = re.fullmatch(r"(.+-)image-([a-z])(\.fits(?:\.fz|\.gz)?)", image.path.name)
     if match is None or image.extension is not None:
         return None
@@ -106,6 +127,16 @@ def _sibling(image: FitsPath, what: str) -> FitsPath | None:
         if (image.path.parent / name).is_file():
             return FitsPath(image.path.parent / name)
     return None
+
+
+def _checked(image: ImageOfBand, band: BandFiles) -> ImageOfBand:
+    """The same, if there is something in it."""
+    finite = image.pixels[np.isfinite(image.pixels)]
+    if not finite.size:
+        raise FitsError(f"{band}: no pixel is finite")
+    if np.ptp(finite) == 0:
+        raise FitsError(f"{band}: all pixels are {finite[0]:g}; there is no image in this file")
+    return image
 
 
 def read_image(remarks: Remarks, band: BandFiles) -> ImageOfBand:
@@ -116,6 +147,8 @@ def read_image(remarks: Remarks, band: BandFiles) -> ImageOfBand:
     FitsError
         Raised if the file has no image.
     """
+    if band.image.extension is None and is_lsst_image_file(band.image.path):
+        return _checked(_coadd(remarks, band), band)
     remarks.reads(band.image.path)
     with open_fits(band.image) as hdus:
         found = find_plane(hdus, band.image, ("image",))
@@ -130,20 +163,14 @@ def read_image(remarks: Remarks, band: BandFiles) -> ImageOfBand:
         pixels = pixels_of(hdu, band.image, band.plane)
         with np.errstate(over="ignore", invalid="ignore"):
             pixels = (pixels * np.float64(fluxes.factor)).astype(np.float32)
-    finite = np.isfinite(pixels)
-    if not finite.any():
-        raise FitsError(f"{band}: no pixel is finite")
-    if np.ptp(pixels[finite]) == 0:
-        raise FitsError(f"{band}: all pixels are {pixels[finite][0]:g}; there is no image in this file")
-    return ImageOfBand(pixels, fluxes, wcs, scale)
+    return _checked(ImageOfBand(pixels, fluxes, wcs, scale), band)
 
 
 def read_variance(
     remarks: Remarks,
     band: BandFiles,
     given: Given,
-    image: Array,
-    factor: float,
+    image: ImageOfBand,
 ) -> Array:
     """The noise that is given, else that of the image's file, else measured.
 
@@ -155,18 +182,18 @@ def read_variance(
         Which band.
     given : `tuple` or `None`
         File or number, with its kind after a colon unless the file says it.
-    image : `numpy.ndarray`, (y, x), float32
-        The pixels, times ``factor``.
-    factor : `float`
-        What takes the file's units to those of the result.
+    image : `ImageOfBand`
+        Its pixels.
 
     Returns
     -------
     variance : `numpy.ndarray`, (y, x), float32
         Infinite where there is no information.
     """
-    what = str(band)
+    what, pixels, factor = str(band), image.pixels, image.scale.factor
     kind = None
+    if given is None and image.coadd is not None:
+        return to_variance(image.coadd.variance, "variance", pixels, factor, remarks, what)
     if given is not None:
         text, plane = str(given[0]), given[1] if given[1] is not None else band.plane
         tail = re.fullmatch(r"(.+):([A-Za-z]+)", text)
@@ -179,29 +206,29 @@ def read_variance(
         if constant is not None:
             if kind is None:
                 raise FitsError(f"{what}: the noise {text} is of unknown kind; say which, as {text}:rms")
-            return to_variance(constant, kind, image, factor, remarks, what)
+            return to_variance(constant, kind, pixels, factor, remarks, what)
         path, roles = FitsPath.parse(text), (kind, *NOISE_KINDS) if kind else NOISE_KINDS
     else:
-        beside = _sibling(band.image, "invvar")
+        beside = sibling(band.image, "invvar")
         roles, plane, own = NOISE_KINDS, band.plane, None
         if beside is None:
             with open_fits(band.image) as hdus:
                 own = companion(hdus, band.image, roles)
         if beside is None and own is None:
-            sigma = blank_scatter(image)
+            sigma = blank_scatter(pixels)
             if not sigma > 0:
                 raise FitsError(f"{what}: no noise is given, and the pixels have no scatter to take it from")
             remarks.note(
                 f"{what}: no noise is given; {sigma:.4g} a pixel from the scatter of blank pixels, "
                 "without the noise of the sources' own light"
             )
-            return np.full(image.shape, sigma**2, np.float32)
+            return np.full(pixels.shape, sigma**2, np.float32)
         path, kind = beside or FitsPath(band.image.path, own), "invvar" if beside else None
-    pixels, role, _ = read_plane(remarks, path, roles, plane, image.shape)
+    noise, role, _ = read_plane(remarks, path, roles, plane, pixels.shape)
     kind = kind or (role if role in NOISE_KINDS else None)
     if kind is None:
         raise FitsError(f"{path}: nothing says what kind of noise this is; say it as {path}:rms")
-    return to_variance(pixels, kind, image, factor, remarks, str(path))
+    return to_variance(noise, kind, pixels, factor, remarks, str(path))
 
 
 def read_mask(
@@ -209,8 +236,8 @@ def read_mask(
     band: BandFiles,
     given: Given,
     names: Mapping[str, int] | None,
-    shape: tuple[int, int],
-) -> dict[str, npt.NDArray[np.bool_]]:
+    image: ImageOfBand,
+) -> Iterable[tuple[str, npt.NDArray[np.bool_]]]:
     """Planes of the mask that is given, else of the image's file.
 
     Parameters
@@ -223,76 +250,28 @@ def read_mask(
         File, and plane of a cube.
     names : `~collections.abc.Mapping` [`str`, `int`], optional
         Bits of the planes, in place of what the file says.
-    shape : `tuple` [`int`, `int`]
-        Of the image.
+    image : `ImageOfBand`
+        Its image.
 
     Returns
     -------
-    planes : `dict` [`str`, `numpy.ndarray`]
-        True where a plane is set; none if there is no mask.
+    planes : `~collections.abc.Iterable` [`tuple` [`str`, `numpy.ndarray`]]
+        Name of each plane, and where it is set; none if there is no mask.
     """
+    if given is None and image.coadd is not None:
+        mask = image.coadd.mask
+        return ((plane, has_bits(mask, [bit])) for plane, bit in image.coadd.mask_planes.items())
     if given is not None:
         path, plane = FitsPath.parse(given[0]), given[1] if given[1] is not None else band.plane
     else:
         plane = band.plane
-        beside = _sibling(band.image, "maskbits")
+        beside = sibling(band.image, "maskbits")
         path = beside or FitsPath(band.image.path)
         if beside is None:
             with open_fits(path) as hdus:
                 extension = companion(hdus, path, ("mask",))
             if extension is None:
-                return {}
+                return ()
             path = FitsPath(path.path, extension)
-    pixels, _, header = read_plane(remarks, path, ("mask",), plane, shape)
-    return planes_of_pixels(pixels, mask_planes_of(header, band.name, names), remarks, str(path))
-
-
-def read_psf_image(
-    remarks: Remarks,
-    band: BandFiles,
-    given: Any,
-    image: ImageOfBand,
-    bad: npt.NDArray[np.bool_],
-    pixel_scale_arcsec: float,
-) -> npt.NDArray[np.float64]:
-    """The PSF that is given, else that of the image's file, else measured.
-
-    Parameters
-    ----------
-    remarks : `Remarks`
-        Is told what is read and assumed.
-    band : `BandFiles`
-        Which band.
-    given : path-like, `PsfWidth`, `numpy.ndarray` or `None`
-        What the user gives.
-    image : `ImageOfBand`
-        Its pixels.
-    bad : `numpy.ndarray`, (y, x), bool
-        Pixels not to use.
-    pixel_scale_arcsec : `float`
-        Side of a pixel.
-
-    Returns
-    -------
-    psf : `numpy.ndarray`, (h, w), float64
-        Odd sides.
-    """
-    place = ((image.pixels.shape[0] - 1) / 2, (image.pixels.shape[1] - 1) / 2)
-    if isinstance(given, np.ndarray):
-        return centred_psf(given, remarks, f"PSF of band {band.name}")
-    if given is not None and not isinstance(given, PsfWidth):
-        path = FitsPath.parse(given)
-        remarks.reads(path.path)
-        return read_psf(path, place, remarks, wcs=image.wcs)
-    if given is None:
-        with open_fits(band.image) as hdus:
-            own = companion(hdus, band.image, ("psf",))
-        if own is not None:
-            return read_psf(FitsPath(band.image.path, own), place, remarks, wcs=image.wcs)
-        widths = _sibling(band.image, "psfsize")
-        if widths is None:
-            return measure_psf(image.pixels, bad, remarks, str(band))
-        pixels = read_plane(remarks, widths, ("image",), None, image.pixels.shape)[0]
-        given = PsfWidth(float(np.median(pixels[pixels > 0])), 2.5)
-        remarks.note(f"{band}: a Moffat PSF of {given.fwhm_arcsec:.3g} arcsec from {widths}")
-    return given.image(pixel_scale_arcsec)
+    pixels, _, header = read_plane(remarks, path, ("mask",), plane, image.pixels.shape)
+    return planes_of_pixels(pixels, mask_planes_of(header, band.name, names), remarks, str(path)).items()

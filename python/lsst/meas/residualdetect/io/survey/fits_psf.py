@@ -26,6 +26,7 @@ import numpy.typing as npt
 from astropy.io import fits
 from scipy.ndimage import fourier_shift
 
+from ...psf_field import PsfSamples
 from ...scene import SceneError
 from ..fits_common import FitsError
 from ..remarks import Remarks
@@ -37,8 +38,11 @@ __all__ = ["PsfWidth", "centred_psf", "read_psf"]
 
 Image = npt.NDArray[np.float64]
 
-# A stack whose PSFs differ by more in width is said to vary: one PSF is used.
+# A stack whose PSFs differ by more in width is said to vary.
 _MAX_WIDTH_CHANGE = 0.05
+
+# A polynomial of PSFEx is the same, for our purpose, over so many pixels.
+_PSFEX_SIDE_PIX = 256
 
 # Of PSFEx.
 _LANCZOS_ORDER = 4
@@ -207,10 +211,19 @@ def _psfex_image(hdu: Any, y: float, x: float, what: str) -> npt.NDArray[np.floa
     return psf / psf.sum()
 
 
-def _of_stack(
-    hdus: fits.HDUList, path: FitsPath, place: tuple[float, float], wcs: SkyWcs | None, remarks: Remarks
-) -> Image:
-    """The PSF nearest to a place, of a cube with a table of positions."""
+@dataclass(frozen=True)
+class _PsfexField:
+    """A model of PSFEx by position."""
+
+    hdu: Any
+    what: str
+
+    def at(self, y: float, x: float) -> Image:
+        return _psfex_image(self.hdu, y, x, self.what)
+
+
+def _of_stack(hdus: fits.HDUList, path: FitsPath, wcs: SkyWcs | None, remarks: Remarks) -> PsfSamples:
+    """A cube with a table of positions."""
     cube = next(hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 3).data
     tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
     if not tables:
@@ -220,34 +233,36 @@ def _of_stack(
     y, x = positions_of(tables[0].data, wcs, str(path))
     if len(y) != len(cube):
         raise FitsError(f"{path}: {len(cube)} PSFs, but {len(y)} positions")
-    psf: Image = np.asarray(cube[int(np.argmin(np.hypot(y - place[0], x - place[1])))], np.float64)
     # Of the noise-equivalent area; see Scene.psf_sigmas_pix.
     unit = cube / cube.sum(axis=(1, 2), keepdims=True)
     widths = 1 / np.sqrt(np.square(unit, dtype=np.float64).sum(axis=(1, 2)))
     if widths.max() / widths.min() - 1 > _MAX_WIDTH_CHANGE:
-        remarks.doubt(
-            f"{path}: the PSF's width changes by {widths.max() / widths.min() - 1:.0%} over the positions; "
-            "the one nearest to the centre is used everywhere"
+        remarks.note(
+            f"{path}: the PSF's width changes by {widths.max() / widths.min() - 1:.0%} over {len(y)} "
+            "positions; sources have the nearest one's"
         )
-    return psf
+    said = len(remarks.notes)
+    images = np.stack([centred_psf(psf, remarks, str(path)) for psf in cube])
+    del remarks.notes[said + 1 :]  # it is the same shift for all
+    return PsfSamples(np.stack([y, x], axis=1), images.astype(np.float32))
 
 
 def read_psf(
     path: FitsPath,
-    place: tuple[float, float],
+    shape: tuple[int, int],
     remarks: Remarks,
     *,
     wcs: SkyWcs | None = None,
-) -> Image:
-    """The PSF of an image at a place.
+) -> tuple[Image, PsfSamples | None]:
+    """The PSF of an image.
 
     Parameters
     ----------
     path : `FitsPath`
         A PSFEx model (``.psf``); or an image of the PSF, its pixels those of
         the image; or a cube of images with a table of their positions.
-    place : `tuple` [`float`, `float`]
-        Pixel (y, x), from 0.
+    shape : `tuple` [`int`, `int`]
+        Height and width of the image.
     remarks : `Remarks`
         Is told what was assumed.
     wcs : `SkyWcs`, optional
@@ -256,19 +271,26 @@ def read_psf(
     Returns
     -------
     psf : `numpy.ndarray`, (h, w), float64
-        Odd sides.
+        That in the middle; odd sides.
+    samples : `PsfSamples` or `None`
+        The PSF by position, if it changes.
 
     Raises
     ------
     FitsError
         Raised with the file's name if it holds no PSF.
     """
+    middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
     with open_fits(path) as hdus:
         for hdu in hdus:
             if _is_psfex(hdu):
-                return _psfex_image(hdu, *place, str(path))
+                field = _PsfexField(hdu, str(path))
+                changes = hdu.header["POLNAXIS"] and hdu.header["POLDEG1"]
+                samples = PsfSamples.of(field, shape, side_pix=_PSFEX_SIDE_PIX) if changes else None
+                return field.at(*middle), samples
         if path.extension is None and any(hdu.is_image and len(hdu.shape) == 3 for hdu in hdus):
-            return centred_psf(_of_stack(hdus, path, place, wcs, remarks), remarks, str(path))
+            samples = _of_stack(hdus, path, wcs, remarks)
+            return samples.at(*middle).astype(np.float64), samples
         found = find_plane(hdus, path, ("psf", "image"))
         if found is None:
             raise FitsError(f"{path}: holds neither an image of a PSF nor a model of PSFEx")
@@ -280,4 +302,4 @@ def read_psf(
             )
         if len(hdu.shape) != 2:
             raise FitsError(f"{path}: a PSF of shape {tuple(hdu.shape)}; expected an image")
-        return centred_psf(hdu.data, remarks, str(path))
+        return centred_psf(hdu.data, remarks, str(path)), None

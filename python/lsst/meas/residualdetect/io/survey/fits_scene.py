@@ -30,17 +30,21 @@ import numpy.typing as npt
 from scipy.ndimage import label as label_islands
 
 from ...boxes import nearest_pixel
+from ...mask_bits import has_bits
+from ...psf_field import PsfField
 from ...psf_images import to_centered_shape
-from ...scene import DEFAULT_BAD_PLANES, MASK_PLANES, Scene, SceneError
+from ...scene import DEFAULT_BAD_PLANES, Scene, SceneError
 from ..band_names import canonical_bands
 from ..fits_common import FitsError
 from ..plausibility import check_plausible
 from ..remarks import Remarks
 from ..scene_file import SceneFile
-from .fits_band import BandFiles, Given, read_image, read_mask, read_psf_image, read_variance
+from .band_psf import read_psf_image
+from .fits_band import BandFiles, Given, read_image, read_mask, read_variance
 from .fits_planes import FitsPath, find_plane, open_fits
 from .fits_psf import PsfWidth
 from .known_table import peaks_of_labels, read_footprints, read_known
+from .plane_numbers import PlaneNumbers
 from .sky_wcs import SkyWcs, check_agreement
 
 __all__ = ["FitsScene", "band_of_file", "read_fits_scene"]
@@ -49,8 +53,6 @@ PathLike = str | os.PathLike[str]
 
 # LSST's, where a file does not say.
 _DEFAULT_PIXEL_SCALE_ARCSEC = 0.2
-
-_MAX_PLANES = 31
 
 # Of pixel scales that are said in cards to few digits.
 _MAX_SCALE_CHANGE = 0.01
@@ -150,23 +152,6 @@ def _by_band(
     return found
 
 
-class _Planes:
-    """Mask planes of all bands under one numbering."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.names = dict(MASK_PLANES)
-        self.mask = np.zeros(shape, np.int32)
-
-    def add(self, index: int, planes: Mapping[str, npt.NDArray[np.bool_]], what: str) -> None:
-        for name, pixels in planes.items():
-            if name not in self.names:
-                bit = max(self.names.values()) + 1
-                if bit >= _MAX_PLANES:
-                    raise FitsError(f"{what}: more than {_MAX_PLANES} mask planes are in use")
-                self.names[name] = bit
-            self.mask[index][pixels] |= np.int32(1 << self.names[name])
-
-
 def read_fits_scene(
     images: Mapping[str, PathLike],
     *,
@@ -239,13 +224,14 @@ def read_fits_scene(
     psfs_of = _by_band(psfs, bands, band_map, "a PSF")
     wcses: dict[str, SkyWcs] = {}
     units, kernels = [], []
+    fields: list[PsfField | None] = []
     scale = pixel_scale_arcsec
     for index, band in enumerate(bands):
         image = read_image(remarks, band)
         if index == 0:
             shape = image.pixels.shape
             pixels, variance = (np.empty((len(bands), *shape), np.float32) for _ in range(2))
-            planes = _Planes(pixels.shape)
+            planes = PlaneNumbers(pixels.shape)
         if image.pixels.shape != shape:
             raise SceneError(
                 f"{band}: has {image.pixels.shape} pixels, {bands[0]} has {shape}; put all bands on one grid "
@@ -264,15 +250,15 @@ def read_fits_scene(
             scale = _DEFAULT_PIXEL_SCALE_ARCSEC
             remarks.doubt(f"{band}: nothing tells the pixel scale; taken to be {scale} arcsec")
         pixels[index] = image.pixels
-        variance[index] = read_variance(
-            remarks, band, noise_of.get(band.name), image.pixels, image.scale.factor
-        )
-        planes.add(index, read_mask(remarks, band, masks_of.get(band.name), mask_planes, shape), str(band))
+        variance[index] = read_variance(remarks, band, noise_of.get(band.name), image)
+        planes.add(index, read_mask(remarks, band, masks_of.get(band.name), mask_planes, image), str(band))
         units.append(image.scale.unit)
-        bad = planes.mask[index] & sum(1 << planes.names[plane] for plane in DEFAULT_BAD_PLANES) != 0
+        bad = has_bits(planes.mask[index], [planes.names[plane] for plane in DEFAULT_BAD_PLANES])
         bad |= ~np.isfinite(pixels[index]) | ~np.isfinite(variance[index])
         given = psfs_of.get(band.name)
-        kernels.append(read_psf_image(remarks, band, given[0] if given else None, image, bad, scale))
+        kernel, field = read_psf_image(remarks, band, given[0] if given else None, image, bad, scale)
+        kernels.append(kernel)
+        fields.append(field)
     check_agreement(wcses, shape, remarks)
     wcs = next(iter(wcses.values()), None)
     if len(set(units)) > 1:
@@ -292,6 +278,7 @@ def read_fits_scene(
         pixel_scale_arcsec=scale or _DEFAULT_PIXEL_SCALE_ARCSEC,
         mask_planes=planes.names,
         sky_position=wcs,
+        psf_fields=tuple(fields),
     )
     known = ids = labels = None
     if peaks is not None:
