@@ -39,6 +39,7 @@ _COMMANDS = (
     "tiles",
     "train",
     "export",
+    "register-model",
     "evaluate",
     "report",
 )
@@ -53,7 +54,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"{__package__}.{module}"), module)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -34,6 +34,7 @@ from .package_description import FORMAT, CovariateTable, ModelPackageError, Scor
 
 __all__ = [
     "DEFAULT_MODEL",
+    "DESCRIPTION",
     "ModelPackage",
     "ModelPackageError",
     "load_package",
@@ -44,7 +45,7 @@ __all__ = [
 # The model that is used unless the user names another.
 DEFAULT_MODEL = "mask_rcnn_ugrizy"
 
-_DESCRIPTION = "package.yaml"
+DESCRIPTION = "package.yaml"
 
 # What git checks out in place of a large file where Git LFS is not installed.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -108,7 +109,7 @@ class ModelPackage:
         """
         if name not in self.sha256:
             raise ModelPackageError(
-                f"{self.folder / _DESCRIPTION} lists no {name}, only {', '.join(self.sha256) or 'nothing'}"
+                f"{self.folder / DESCRIPTION} lists no {name}, only {', '.join(self.sha256) or 'nothing'}"
             )
         path = self.folder / name
         digest = _sha256(path)
@@ -173,7 +174,7 @@ def package_names() -> tuple[str, ...]:
             {
                 path.parent.name
                 for folder in file_folders("models")
-                for path in folder.glob(f"*/{_DESCRIPTION}")
+                for path in folder.glob(f"*/{DESCRIPTION}")
             }
         )
     )
@@ -203,12 +204,12 @@ def load_package(name: str) -> ModelPackage:
     folder = Path(name)
     is_path = folder.is_absolute() or any(mark in name for mark in (os.sep, os.altsep) if mark)
     try:
-        path = folder / _DESCRIPTION if is_path else find_file("models", f"{name}/{_DESCRIPTION}")
+        path = folder / DESCRIPTION if is_path else find_file("models", f"{name}/{DESCRIPTION}")
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
         here = f"; a folder here is given as ./{name}" if not is_path and folder.is_dir() else ""
         raise ModelPackageError(
-            f"no model package {name!r}; expected a folder with {_DESCRIPTION} "
+            f"no model package {name!r}; expected a folder with {DESCRIPTION} "
             f"or one of: {', '.join(package_names()) or '(there are none)'}{here}"
         ) from error
     except ValueError as error:  # not text
@@ -241,7 +242,7 @@ def write_package(folder: Path, description: Mapping[str, Any], files: Iterable[
         Raised if a file is missing or the description is unusable; nothing
         is written then.
     """
-    path = folder / _DESCRIPTION
+    path = folder / DESCRIPTION
     content = {"format": FORMAT, **description, "files": {name: _sha256(folder / name) for name in files}}
     try:
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

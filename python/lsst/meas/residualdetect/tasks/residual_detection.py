@@ -27,6 +27,7 @@ from ..butler import DataModelError, load_catalogues, load_images, load_models
 from ..candidates import Fate
 from ..detections import Detections
 from ..find_missing import Missing, find_missing
+from ..network.package import ModelPackage
 from ..scene import Scene
 from ..scene_model import SceneModel
 from .patch import read_scene, wavelength_order
@@ -88,7 +89,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.models = load_models(form)
         for name, dataset in self.catalogues.init_outputs.items():
             setattr(self, name, dataset)
-        self.detector = self.config.load_detector()
+        # From the Butler, if it is not given.
+        self.package: ModelPackage | None = None
+        self.detector = None if self.config.model_source == "butler" else self.config.load_detector()
         self.options = self.config.options()
 
     def runQuantum(  # noqa: N802
@@ -108,6 +111,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             model = model.select_bands(self.config.bands or sorted(model.bands, key=wavelength_order))
         except ValueError as error:
             raise DataModelError(f"{data_id}: {error}") from error
+        if self.detector is None:
+            self.package = butlerQC.get(inputRefs.model_package)
+            self.detector = self.config.load_detector(self.package)
         cells = self.config.use_cell_coadds
         coadds = inputRefs.coadds_cell if cells else inputRefs.coadds
         backgrounds = inputRefs.backgrounds if cells else ()
@@ -169,6 +175,8 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         NoUsableModelError
             Raised if there are sources, but no model of any.
         """
+        if self.detector is None:
+            raise RuntimeError("the detector's model is in the Butler; runQuantum gets it")
         missing = find_missing(scene, detections, model, self.detector, self.options)
         self._report(missing)
         return pipe_base.Struct(

@@ -33,9 +33,11 @@ from lsst.pex.config import (
 )
 
 from ..butler import CATALOGUE_FORMS, IMAGE_FORMS, MODEL_FORMS
+from ..butler.model_packages import MODEL_PACKAGE, MODEL_PACKAGE_STORAGE
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
 from ..detectors import DEFAULT_DETECTOR, DETECTORS, Detector
 from ..find_missing import FindMissingOptions
+from ..network.package import ModelPackage
 from ..scene import DEFAULT_BAD_PLANES
 from .deblend_options import DeblendOptionsConfig
 from .patch import BAND_DIMENSIONS, PATCH_DIMENSIONS, set_storage_class
@@ -97,6 +99,12 @@ class ResidualDetectionConnections(
         storageClass="LsstScarletModelData",
         dimensions=PATCH_DIMENSIONS,
     )
+    model_package = cT.PrerequisiteInput(
+        doc="Model package of the detector; see residualdetect register-model.",
+        name=MODEL_PACKAGE,
+        storageClass=MODEL_PACKAGE_STORAGE,
+        dimensions=(),
+    )
     output_schema = cT.InitOutput(
         doc="Schema of the catalogue written.",
         name="object_detection_merged{after}_schema",
@@ -141,6 +149,8 @@ class ResidualDetectionConnections(
                 delattr(self, name)
         for name in ("coadds",) if config.use_cell_coadds else ("coadds_cell", "backgrounds"):
             delattr(self, name)
+        if config.model_source != "butler":
+            del self.model_package
         if not config.write_images:
             del self.model_images
             del self.residual_images
@@ -193,6 +203,14 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
         default=None,
         optional=True,
     )
+    model_source = ChoiceField[str](
+        doc="Where the model package of a detector that runs a network is.",
+        default="path",
+        allowed={
+            "path": "A folder, or a name under models/, as model says.",
+            "butler": "The data set connections.model_package of the input collections.",
+        },
+    )
     score_threshold = RangeField(
         dtype=float,
         doc="Score from which a candidate becomes a peak; the detector's own if not set.",
@@ -241,9 +259,19 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
             options.model = self.model
         return options
 
-    def load_detector(self) -> Detector:
-        """The detector chosen."""
-        return self.detector.target(config=self.detector_options())
+    def load_detector(self, package: ModelPackage | None = None) -> Detector:
+        """The detector chosen.
+
+        Parameters
+        ----------
+        package : `~lsst.meas.residualdetect.network.package.ModelPackage`, optional
+            What the Butler holds, if the model is there; to be kept for as
+            long as the detector.
+        """
+        options = self.detector_options()
+        if package is not None:
+            options.model = str(package.folder)
+        return self.detector.target(config=options)
 
     def options(self) -> FindMissingOptions:
         """The same as the core's options."""
@@ -263,6 +291,15 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
             raise FieldValidationError(
                 type(self).use_cell_coadds, self, f"data model {self.data_model!r} has no coadds in cells"
             )
+        if self.model_source == "butler":
+            if "model" not in self.detector.active:
+                raise FieldValidationError(
+                    type(self).model_source, self, f"detector {self.detector.name!r} has no model"
+                )
+            if self.model is not None:
+                raise FieldValidationError(
+                    type(self).model, self, f"the model is in the Butler, not in {self.model!r}"
+                )
         if len(set(self.bands)) != len(self.bands):
             raise FieldValidationError(type(self).bands, self, f"{list(self.bands)} names a band twice")
         if self.connections.before == self.connections.after:
