@@ -31,8 +31,8 @@ from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.extras import EXTRAS
 from lsst.meas.residualdetect.cli.main import _COMMANDS
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
+from lsst.meas.residualdetect.release import __version__
 from lsst.meas.residualdetect.scene import MASK_PLANES
-from lsst.meas.residualdetect.version import __version__
 
 CLASSICAL = ("--detector", "matched_filter")
 

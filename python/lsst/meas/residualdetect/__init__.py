@@ -22,9 +22,9 @@ from .installed import check_installed
 check_installed()
 
 from .detections import Detections, Footprint, Parent, Peak
+from .release import __version__
 from .scene import Scene, SceneError
 from .scene_model import ParentModel, SceneModel, SourceModel
-from .version import __version__
 
 __all__ = [
     "Detections",

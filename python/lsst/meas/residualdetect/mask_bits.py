@@ -25,7 +25,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DEFAULT_BAD_PLANES", "MASK_PLANES", "N_BITS", "Mask", "as_mask", "has_bits", "set_bit", "widened"]
+__all__ = [
+    "DEFAULT_BAD_PLANES",
+    "MASK_PLANES",
+    "N_BITS",
+    "Mask",
+    "as_mask",
+    "has_bits",
+    "one_bit",
+    "set_bit",
+    "widened",
+]
 
 Mask = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
@@ -74,6 +84,12 @@ def has_bits(mask: Mask, bits: Sequence[int]) -> npt.NDArray[np.bool_]:
 def widened(mask: Mask) -> Mask:
     """The same bits in 64; bit 31, which is the sign of 32, stays one bit."""
     return mask if mask.dtype == np.int64 else mask.astype(np.int64) & 0xFFFFFFFF
+
+
+def one_bit(bit: int, where: npt.NDArray[np.bool_]) -> Mask:
+    """A mask in which a bit is set at some pixels, and no other anywhere."""
+    value = _value([bit], np.dtype(np.int64 if bit >= 32 else np.int32))
+    return np.where(where, value, np.zeros_like(value))
 
 
 def set_bit(mask: Mask, bit: int, where: npt.NDArray[np.bool_]) -> Mask:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from .mask_bits import DEFAULT_BAD_PLANES, MASK_PLANES, N_BITS, Mask, as_mask, has_bits, set_bit
+from .mask_bits import DEFAULT_BAD_PLANES, MASK_PLANES, N_BITS, Mask, as_mask, has_bits, one_bit, set_bit
 from .psf_field import PsfField
 from .psf_images import is_usable_psf, psf_fault, to_centered_shape
 
@@ -273,8 +273,7 @@ class Scene:
         """
         # Not by replace(), which would look at all pixels again.
         other = copy.copy(self)
-        nothing = np.zeros(self.mask.shape, np.int32)
-        other.mask = set_bit(nothing, self.mask_planes["NO_DATA"], bad | self.bad(()))
+        other.mask = one_bit(self.mask_planes["NO_DATA"], bad | self.bad(()))
         return other
 
     def weights(

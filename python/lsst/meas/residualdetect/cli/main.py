@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from ..version import __version__
+from ..release import __version__
 from .extras import what_to_install
 
 __all__ = ["main"]

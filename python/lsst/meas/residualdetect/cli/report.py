@@ -58,10 +58,10 @@ def make_report(
     """
     from ..butler.repository import open_repository
     from ..io.whole_file import whole_file
+    from ..release import __version__
     from ..report import write_report
     from ..tasks.read_run import last_iteration, read_results, run_detector, task_usage
     from ..truth import summarise, summary_json
-    from ..version import __version__
     from .run_table import print_summary
 
     with console.status("Making the report"):

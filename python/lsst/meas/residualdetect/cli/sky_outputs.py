@@ -34,7 +34,7 @@ __all__ = ["SkyOutputs", "SkyTables", "metadata", "sky_tables"]
 
 def metadata(content: SceneFile, detector: str, finder: Detector, threshold: float) -> dict[str, Any]:
     """What a table says of how it was made; keys are cards of FITS."""
-    from ..version import __version__
+    from ..release import __version__
 
     meta: dict[str, Any] = {
         "CREATOR": f"meas_residualdetect {__version__}",

@@ -83,15 +83,16 @@ class MatchedFilter:
 
     def detect(self, scene: Scene, model: Array, peaks: Sequence[Peak]) -> list[Candidate]:
         """See `Detector.detect`; the peaks do not matter."""
-        weights = scene.weights()
-        residual = scene.images - model
-        sums = [
-            point_source_sums(residual[band], weights[band], scene.psfs[band])
-            for band in range(len(scene.bands))
-        ]
-        signal, norm = (np.sum(parts, axis=0) for parts in zip(*sums, strict=True))
+        # Band after band: of a patch there is not memory for many cubes.
+        by_band = np.empty_like(scene.images)
+        signal, norm = np.zeros((2, *scene.shape), scene.images.dtype)
+        for band, bad in enumerate(scene.bad()):
+            weights = np.where(bad, 0, np.reciprocal(scene.variance[band]))
+            sums = point_source_sums(scene.images[band] - model[band], weights, scene.psfs[band])
+            by_band[band] = significance(*sums)
+            signal += sums[0]
+            norm += sums[1]
         snr = significance(signal, norm)
-        by_band = np.stack([significance(*band_sums) for band_sums in sums])
 
         maxima = (snr == ndimage.maximum_filter(snr, size=3)) & (snr > self.config.min_score)
         half_size = max(scene.psfs.shape[1:]) // 2

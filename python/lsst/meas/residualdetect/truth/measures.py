@@ -190,10 +190,14 @@ def parent_chi2(scene: Scene, detections: Detections, model_image: Array) -> tup
     n_pixels : `numpy.ndarray`, (parent,), int64
         Number of good pixels, summed over bands.
     """
-    labels = detections.labels(scene.shape, scene.origin).ravel()
-    weights = scene.weights()
-    chi2: Floats = (np.square(scene.images - model_image) * weights).sum(axis=0, dtype=np.float64)
-    good: Floats = (weights > 0).sum(axis=0, dtype=np.float64)
+    labels = detections.labels(scene.shape, scene.origin)
     size = len(detections) + 1
-    sums = [np.bincount(labels, weights=pixels.ravel(), minlength=size)[1:] for pixels in (chi2, good)]
-    return sums[0].astype(np.float64), sums[1].astype(np.int64)
+    chi2, n_pixels = np.zeros(size), np.zeros(size, np.int64)
+    # Band after band: of a patch there is not memory for many cubes.
+    for band, bad in enumerate(scene.bad()):
+        good = ~bad
+        residual = scene.images[band][good] - model_image[band][good]
+        own = labels[good]
+        chi2 += np.bincount(own, np.square(residual) / scene.variance[band][good], minlength=size)
+        n_pixels += np.bincount(own, minlength=size)
+    return chi2[1:], n_pixels[1:]

@@ -13,13 +13,18 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""The package's version, from its installed metadata."""
+"""The package's version: that which scons wrote, or else its installed metadata's."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["__version__"]
 
 try:
-    __version__ = version("lsst-meas-residualdetect")
-except PackageNotFoundError:  # set up by eups, not installed by pip
-    __version__ = "unknown"
+    # Not in the repository.
+    __version__: str = import_module(".version", __package__).__version__
+except ModuleNotFoundError:
+    try:
+        __version__ = version("lsst-meas-residualdetect")
+    except PackageNotFoundError:  # on the path, but neither built nor installed
+        __version__ = "unknown"
