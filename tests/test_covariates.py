@@ -23,9 +23,9 @@ import pytest
 from scipy import ndimage
 from scipy.special import logit
 
-from lsst.meas.residualdetect.network.calibration import (
+from lsst.meas.residualdetect.network.calibration import CovariateCalibration
+from lsst.meas.residualdetect.network.covariates import (
     COVARIATES,
-    CovariateCalibration,
     covariates,
     filtered_noise,
     noise_boxes,

@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from lsst.meas.residualdetect.io.package_files import find_file
-from lsst.meas.residualdetect.network.calibration import COVARIATES, FORMULA, CovariateCalibration
+from lsst.meas.residualdetect.network.calibration import CovariateCalibration
+from lsst.meas.residualdetect.network.covariates import COVARIATES, FORMULA
 from lsst.meas.residualdetect.network.features import CANONICAL_BANDS, FeatureOptions
 from lsst.meas.residualdetect.network.package import (
     DEFAULT_MODEL,

@@ -21,10 +21,9 @@ from pathlib import Path
 
 import click
 
-__all__ = ["export"]
+from .common import progress_bar
 
-# What users have, and what is hardest.
-_POPULATIONS = ("default", "dense")
+__all__ = ["export"]
 
 
 @click.command(short_help="Make a model package of a trained network.")
@@ -33,15 +32,10 @@ _POPULATIONS = ("default", "dense")
     "--out", required=True, type=click.Path(path_type=Path), help="Package to write, such as models/NAME."
 )
 @click.option(
-    "-n",
-    "--number",
-    type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    help="Simulated scenes, of each of two populations, to calibrate scores on.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=8000, show_default=True, help="Their random seed."
+    "--calibrate",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of cases that scores are calibrated on; see `residualdetect cases`.",
 )
 @click.option("--checkpoint", help="File in RUN; the last one if not given.")
 @click.option(
@@ -49,9 +43,25 @@ _POPULATIONS = ("default", "dense")
     type=click.FloatRange(0, 1, min_open=True),
     default=0.95,
     show_default=True,
-    help="Purity on these scenes that sets the package's threshold.",
+    help="Purity on simulated cases that sets the package's threshold.",
 )
-def export(run: Path, out: Path, number: int, seed: int, checkpoint: str | None, purity: float) -> None:
+@click.option(
+    "--real-purity",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="Purity that it is to have on real ones, too.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+def export(
+    run: Path,
+    out: Path,
+    calibrate: Path,
+    checkpoint: str | None,
+    purity: float,
+    real_purity: float,
+    jobs: int | None,
+) -> None:
     """Make a model package of what `residualdetect train` left in RUN.
 
     The package has the weights for Detectron2, the same network for ONNX
@@ -59,29 +69,42 @@ def export(run: Path, out: Path, number: int, seed: int, checkpoint: str | None,
 
     \b
     Example:
-      residualdetect export run --out models/mine
+      residualdetect cases --out cases --blends hsc_blends
+      residualdetect export run --out models/mine --calibrate cases
     """
     from .training_options import need_detectron2
 
     need_detectron2()
-    from ..experiments.comparison import judge_package
     from ..network.modeling.config import read_config
     from ..threads import usable_cores
+    from ..training.cases import case_names, summary_of
     from ..training.export import export_package
+    from ..training.judged import Judged
+    from ..training.judging import judge_cases
 
     if checkpoint is None:
         pointer = run / "last_checkpoint"
         if not pointer.is_file():
             raise FileNotFoundError(f"{run} holds no checkpoint of a training run")
         checkpoint = pointer.read_text().strip()
+    names = case_names(calibrate)
+    if not names:
+        raise FileNotFoundError(f"{calibrate} holds no cases; make some with residualdetect cases")
+
+    def judge(folder: Path) -> Judged:
+        with progress_bar("Looking at cases", len(names)) as progress:
+            return judge_cases(folder, calibrate, names, jobs=jobs or usable_cores(), progress=progress)
+
     package = export_package(
         read_config(run / "config.yaml"),
         run / checkpoint,
         out,
-        lambda folder: judge_package(folder, _POPULATIONS, number, seed, jobs=usable_cores()),
-        judged_on=f"{number} of each of {', '.join(_POPULATIONS)}, seed {seed}",
-        target_purity=purity,
+        judge,
+        judged_on=summary_of(names),
+        simulated_purity=purity,
+        real_purity=real_purity,
     )
-    for name, value in package.results["calibration"].items():
-        click.echo(f"{name}: {value}")
+    for name, figures in package.results["calibration"].items():
+        click.echo(f"{name}: {figures}")
+    click.echo(f"threshold: {package.score_threshold}")
     click.echo(f"model package: {out}")

@@ -37,6 +37,7 @@ _COMMANDS = (
     "deblend",
     "simulate",
     "tiles",
+    "cases",
     "train",
     "export",
     "register-model",

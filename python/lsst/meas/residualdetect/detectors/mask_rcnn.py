@@ -26,10 +26,11 @@ import numpy.typing as npt
 from ..boxes import nearest_pixel
 from ..candidates import Candidate
 from ..detections import Footprint, Peak, positions_of
-from ..network.calibration import covariates, filtered_noise, noise_boxes
-from ..network.features import CANONICAL_BANDS, channels_in_box, in_noise_units
+from ..network.covariates import covariates
+from ..network.features import CANONICAL_BANDS, channels_in_box
 from ..network.package import ModelPackage
 from ..network.paste_mask import paste_mask
+from ..network.sky import measure_sky, outside
 from ..network.tiling import Network, Tile, detect_in_tile, make_tiles
 from ..scene import Array, Positions, Scene
 from ..suppression import repeats
@@ -124,9 +125,8 @@ class MaskRcnn:
 
         Candidates come in the order of their scores, surest first.
         """
-        self._check_pixel_scale(scene)
         known = positions_of(peaks)
-        noise = self._noise(scene, model)
+        noise = self._noise(scene, model, known)
         tiles = make_tiles(scene.shape, self.tile_size, self.package.margin, self.package.stride)
 
         def look(tile: Tile) -> list[tuple[float, Candidate]]:
@@ -139,11 +139,24 @@ class MaskRcnn:
         once = _once(centres, np.array([score for score, _ in found]))
         return sorted((found[index][1] for index in once), key=lambda candidate: -candidate.score)
 
-    def _noise(self, scene: Scene, model: Array) -> npt.NDArray[np.float64] | None:
-        """See `filtered_noise`; absent if the calibration does not use it."""
+    def _noise(self, scene: Scene, model: Array, known: Positions) -> npt.NDArray[np.float64] | None:
+        """See `filtered_noise`; absent if the calibration does not use it.
+        Warns, once, of a sky unlike those that the package was made for.
+        """
         if not self.package.calibration.needs_covariates:
+            self._check_pixel_scale(scene)
             return None
-        return filtered_noise(in_noise_units(scene, model, box=box) for box in noise_boxes(scene.shape))
+        noise, facts = measure_sky(scene, model, known)
+        unlike = outside(facts, self.package.calibrated_on)
+        if unlike and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "%s: %s; probabilities of model %s may be off",
+                scene.name,
+                "; ".join(unlike),
+                self.package.name,
+            )
+        return noise
 
     def _in_tile(
         self,

@@ -19,10 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-from astropy.table import Table, vstack
 
 from ..threads import in_processes
 from .comparison_options import ComparisonOptions, claim_folder
@@ -30,9 +28,9 @@ from .entry import Entry, make_entry
 from .experiment import run_scene
 from .outcome import read_outcome, write_outcome
 from .peers import load_peers, load_peers_once
-from .skies import SimulatedSky, Sky
+from .skies import Sky
 
-__all__ = ["compare", "judge_package"]
+__all__ = ["compare"]
 
 
 def _outcome_path(folder: Path, name: str, detector: str, number: int) -> Path:
@@ -112,36 +110,3 @@ def compare(
         for sky in options.skies
         for detector in options.detectors
     ]
-
-
-def judge_package(
-    folder: Path, populations: Sequence[str], n_scenes: int, seed: int, *, jobs: int
-) -> tuple[Table, int]:
-    """What a model package's network finds on simulated scenes.
-
-    Parameters
-    ----------
-    folder : `pathlib.Path`
-        The package.
-    populations : `~collections.abc.Sequence` [`str`]
-        Names of `POPULATIONS`.
-    n_scenes : `int`
-        Scenes of each.
-    seed : `int`
-        Their random seed.
-    jobs : `int`
-        Number of processes.
-
-    Returns
-    -------
-    candidates : `astropy.table.Table`
-        All candidates, classified; see `rank_candidates`.
-    n_targets : `int`
-        How many sources were to be found.
-    """
-    skies = tuple(SimulatedSky(name, n_scenes, seed) for name in populations)
-    options = ComparisonOptions(skies, ("onnx",), str(folder))
-    with TemporaryDirectory() as scratch:
-        entries = compare(Path(scratch), options, jobs=jobs)
-    tables = [entry.candidates for entry in entries]
-    return vstack(tables, metadata_conflicts="silent"), sum(int(entry.target.sum()) for entry in entries)

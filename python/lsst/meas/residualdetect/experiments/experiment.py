@@ -28,18 +28,18 @@ from ..detectors import Detector
 from ..find_missing import FindMissingOptions, Missing, find_missing
 from ..scene_model import SceneModel
 from ..truth.evaluate_patch import evaluate_patch
-from ..truth.evaluation import EvaluationOptions, PatchResult
+from ..truth.evaluation import Evaluation, EvaluationOptions, PatchResult
 from ..truth.measures import psf_sigma_pix
 from .known_scenes import KnownScene, Truth
 from .oracle import Oracle, chi2_gain
 from .outcome import Outcome
 
-__all__ = ["rank_candidates", "run_scene"]
+__all__ = ["classify_candidates", "rank_candidates", "run_scene"]
 
 
-def rank_candidates(
+def classify_candidates(
     missing: Missing, model: SceneModel, truth: Truth, options: EvaluationOptions | None = None
-) -> Table:
+) -> Evaluation:
     """Classify candidates as if all had become peaks, whatever their score;
     nothing is deblended again for that.
 
@@ -57,14 +57,29 @@ def rank_candidates(
 
     Returns
     -------
+    evaluation : `Evaluation`
+        Whose peaks are the candidates that are left.
+    """
+    scene = missing.scene
+    everything = missing.at_threshold(float("-inf")).detections
+    return evaluate_patch(
+        PatchResult(scene.name, scene, missing.before, everything, model, model, truth), options
+    )
+
+
+def rank_candidates(
+    missing: Missing, model: SceneModel, truth: Truth, options: EvaluationOptions | None = None
+) -> Table:
+    """Rank the candidates of `classify_candidates`, with its parameters.
+
+    Returns
+    -------
     ranking : `astropy.table.Table`
         One row per candidate left, surest first: ``score``, ``class``,
         ``target`` and ``true_id`` as in `Evaluation.peaks`.
     """
-    scene = missing.scene
-    everything = missing.at_threshold(float("-inf")).detections
-    result = PatchResult(scene.name, scene, missing.before, everything, model, model, truth)
-    ranking = evaluate_patch(result, options).peaks["score", "class", "target", "true_id"]
+    peaks = classify_candidates(missing, model, truth, options).peaks
+    ranking = peaks["score", "class", "target", "true_id"]
     return ranking[np.argsort(-ranking["score"], kind="stable")]
 
 

@@ -65,9 +65,13 @@ class Detectron2Network:
         model.load_state_dict(load_file(self._weights, device=self.device))
         return model.eval()
 
+    def find(self, channels: Array) -> Any:
+        """What Detectron2 finds: `detectron2.structures.Instances`."""
+        with torch.inference_mode():
+            return self._model.inference([{"image": torch.from_numpy(channels)}], do_postprocess=False)[0]
+
     def __call__(self, channels: Array) -> tuple[Array, Array, Array]:
         """See `Network`."""
-        with torch.inference_mode():
-            (found,) = self._model.inference([{"image": torch.from_numpy(channels)}], do_postprocess=False)
+        found = self.find(channels)
         boxes, scores, masks = found.pred_boxes.tensor, found.scores, found.pred_masks[:, 0]
         return boxes.cpu().numpy(), scores.cpu().numpy(), masks.cpu().numpy()

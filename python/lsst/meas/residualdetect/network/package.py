@@ -28,7 +28,8 @@ import yaml
 
 from ..io.package_files import file_folders, find_file
 from ..io.whole_file import whole_file
-from .calibration import COVARIATES, CovariateCalibration, ScoreCalibration
+from .calibration import CovariateCalibration, ScoreCalibration
+from .covariates import COVARIATES
 from .features import FeatureOptions
 from .package_description import FORMAT, CovariateTable, ModelPackageError, ScoreTable, read_description
 
@@ -78,6 +79,9 @@ class ModelPackage:
         From scores to probabilities.
     score_threshold : `float`
         Probability from which a detection is taken.
+    calibrated_on : `~collections.abc.Mapping` [`str`, `tuple` [`float`, `float`]]
+        Least and greatest of some of `SKY_FACTS` among the skies of the
+        calibration; none if that is not known.
     sha256 : `~collections.abc.Mapping` [`str`, `str`]
         Checksum of each file by its name.
     training, results : `~collections.abc.Mapping`
@@ -94,6 +98,7 @@ class ModelPackage:
     stride: int
     calibration: ScoreCalibration | CovariateCalibration
     score_threshold: float
+    calibrated_on: Mapping[str, tuple[float, float]]
     sha256: Mapping[str, str]
     training: Mapping[str, Any]
     results: Mapping[str, Any]
@@ -161,6 +166,7 @@ def _parse(text: str, path: Path) -> ModelPackage:
         stride=description.stride,
         calibration=_calibration(description.calibration),
         score_threshold=description.score_threshold,
+        calibrated_on=description.calibrated_on,
         sha256=description.files,
         training=description.training,
         results=description.results,

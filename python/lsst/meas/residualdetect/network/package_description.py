@@ -38,8 +38,9 @@ from pydantic import (
     field_validator,
 )
 
-from .calibration import COVARIATES, FORMULA
+from .covariates import COVARIATES, FORMULA
 from .features import CANONICAL_BANDS, FeatureOptions
+from .sky import SKY_FACTS
 
 __all__ = [
     "FORMAT",
@@ -135,6 +136,13 @@ def _all_named(features: Any) -> Any:
     return features
 
 
+def _of_skies(ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    for name, (low, high) in ranges.items():
+        if name not in SKY_FACTS or not low <= high:
+            raise ValueError(f"{name}: expected two rising numbers for some of {', '.join(SKY_FACTS)}")
+    return ranges
+
+
 def _plain_name(name: str) -> str:
     # One with a folder in it could lead out of the package.
     if Path(name).name != name:
@@ -161,6 +169,9 @@ class PackageDescription(_Strict):
         Annotated[ScoreTable, Tag(_TABLE)] | Annotated[CovariateTable, Tag(_LOGISTIC)], Discriminator(_kind)
     ]
     score_threshold: Annotated[float, Field(ge=0, le=1)]
+    calibrated_on: Annotated[dict[str, tuple[float, float]], AfterValidator(_of_skies)] = Field(
+        default_factory=dict
+    )
     files: dict[_FileName, _Sha256]
     training: dict[str, Any]
     results: dict[str, Any]

@@ -25,9 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from astropy.table import Table
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.export.torchscript_patch import patch_builtin_len
@@ -35,13 +33,12 @@ from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
 
-from ..network.calibration import ScoreCalibration
+from ..network.covariates import COVARIATES, FORMULA
 from ..network.features import CANONICAL_BANDS
 from ..network.modeling.config import feature_options
 from ..network.package import ModelPackage, write_package
-from ..truth.evaluation import PeakClass
-from ..truth.pooling import WRONG, classified_curve
-from .fit_calibration import fit_calibration
+from .judged import Judged
+from .settings import Settings, choose_settings
 
 __all__ = ["export_package", "load_trained", "write_onnx"]
 
@@ -119,14 +116,42 @@ def write_onnx(network: Any, n_channels: int, path: Path) -> None:
         )
 
 
+def _write_network(network: Any, cfg: CfgNode, folder: Path) -> None:
+    """Weights, configuration and ONNX model."""
+    write_onnx(network, feature_options(cfg).n_channels, folder / "model.onnx")
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    (folder / "weights.safetensors").chmod(0o644)  # safetensors makes it private
+    config = cfg.clone()
+    config.MODEL.WEIGHTS = config.TILES.TRAIN = config.TILES.VALIDATION = config.OUTPUT_DIR = ""
+    (folder / "detectron2.yaml").write_text(config.dump())
+
+
+def _calibrated(settings: Settings) -> dict[str, Any]:
+    """What a package's description says of its calibration."""
+    calibration = settings.calibration
+    coefficients = zip(COVARIATES, calibration.coefficients, strict=True)
+    return {
+        "calibration": {
+            "formula": FORMULA,
+            "intercept": round(calibration.intercept, 5),
+            "coefficients": {name: round(value, 5) for name, value in coefficients},
+        },
+        "score_threshold": settings.score_threshold,
+        "calibrated_on": {name: list(limits) for name, limits in settings.calibrated_on.items()},
+        "results": {"calibration": settings.results},
+    }
+
+
 def export_package(
     cfg: CfgNode,
     checkpoint: Path,
     folder: Path,
-    judge: Callable[[Path], tuple[Table, int]],
+    judge: Callable[[Path], Judged],
     *,
     judged_on: str,
-    target_purity: float = 0.95,
+    simulated_purity: float = 0.95,
+    real_purity: float = 0.9,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 1536,
     margin: int = 80,
@@ -144,14 +169,12 @@ def export_package(
         Package to write; it is named like its folder.
     judge : `~collections.abc.Callable`
         Told the folder of the package, whose scores are the network's own,
-        it gives what the package finds on some scenes, and how many sources
-        were to be found there. A table of candidates with ``score``,
-        ``class`` (`PeakClass`) and ``target``, on which scores are
-        calibrated and the threshold is set.
+        it gives what the package finds in cases; see `judge_cases`.
     judged_on : `str`
-        What these scenes are, for whoever reads the package.
-    target_purity : `float`, optional
-        Purity on these scenes that sets the threshold.
+        What these cases are, for whoever reads the package.
+    simulated_purity, real_purity : `float`, optional
+        Purity on simulated and on real skies that sets the threshold; see
+        `choose_settings`.
     pixel_scale_arcsec : `float`, optional
         Pixels it was trained on.
     tile_size, margin : `int`, optional
@@ -160,32 +183,23 @@ def export_package(
     Returns
     -------
     package : `ModelPackage`
-        Its ``results`` are those on the scenes of the calibration.
+        Its ``results`` are those on the cases, cross-validated.
 
     Raises
     ------
     ValueError
-        Raised if the purity is not reached on these scenes, or they give too
+        Raised if the purity is not reached on these cases, or they give too
         few candidates to calibrate with.
     """
     network = load_trained(cfg, checkpoint)
-    options = feature_options(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.yaml").unlink(missing_ok=True)  # no package until it is whole again
-
-    write_onnx(network, options.n_channels, folder / "model.onnx")
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, folder / "weights.safetensors")
-    (folder / "weights.safetensors").chmod(0o644)  # safetensors makes it private
-    config = cfg.clone()
-    config.MODEL.WEIGHTS = config.TILES.TRAIN = config.TILES.VALIDATION = config.OUTPUT_DIR = ""
-    (folder / "detectron2.yaml").write_text(config.dump())
-
+    _write_network(network, cfg, folder)
     description: dict[str, Any] = {
         "name": folder.resolve().name,
         "bands": list(CANONICAL_BANDS),
         "pixel_scale_arcsec": pixel_scale_arcsec,
-        "features": asdict(options),
+        "features": asdict(feature_options(cfg)),
         "tile_size": tile_size,
         "margin": margin,
         "stride": int(network.backbone.size_divisibility),
@@ -193,6 +207,7 @@ def export_package(
         "score_threshold": 0.5,
         "training": {
             "date": datetime.now(UTC).date().isoformat(),
+            "checkpoint": checkpoint.name,
             "iterations": cfg.SOLVER.MAX_ITER,
             "crops_per_iteration": cfg.SOLVER.IMS_PER_BATCH,
             "crop": cfg.TILES.CROP,
@@ -203,31 +218,16 @@ def export_package(
         "results": {},
     }
     write_package(folder, description, _FILES)
-    candidates, n_targets = judge(folder)
-    counted = candidates[np.isin(candidates["class"], [PeakClass.RIGHT, *WRONG])]
-    score, probability = fit_calibration(
-        np.asarray(counted["score"]), np.asarray(counted["class"]) == PeakClass.RIGHT
-    )
-    curve = classified_curve(counted, n_targets)
-    recovery, threshold = curve.at_purity(target_purity)
-    if not np.isfinite(threshold):
+    try:
+        settings = choose_settings(judge(folder), simulated_purity=simulated_purity, real_purity=real_purity)
+    except BaseException:
         (folder / "package.yaml").unlink()
-        raise ValueError(f"{checkpoint}: no threshold gives a purity of {target_purity:g}")
-    calibration = ScoreCalibration(tuple(score), tuple(probability))
-    return write_package(
-        folder,
-        {
-            **description,
-            "calibration": {"score": score, "probability": probability},
-            "score_threshold": round(float(calibration.probability(np.array([threshold]))[0]), 4),
-            "results": {
-                "calibration": {
-                    "scenes": judged_on,
-                    "n_sources": n_targets,
-                    "average_precision": round(curve.average_precision, 4),
-                    f"recovery_at_purity_{target_purity:g}": round(recovery, 4),
-                }
-            },
-        },
-        _FILES,
-    )
+        raise
+    # The same weights, that no longer work on what would be left out anyway.
+    cfg = cfg.clone()
+    cfg.MODEL.RPN.MIN_OBJECTNESS = max(settings.min_objectness, cfg.MODEL.RPN.MIN_OBJECTNESS)
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = max(settings.min_score, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
+    _write_network(load_trained(cfg, checkpoint), cfg, folder)
+    calibrated = _calibrated(settings)
+    calibrated["results"]["calibration"]["cases"] = judged_on
+    return write_package(folder, {**description, **calibrated}, _FILES)

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from ..detections import Detections, positions_of
 from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..network.significance import matched_psfs
 from ..scene import Scene
-from ..simulation.simulate import simulate_with_stamps
+from ..simulation.rendering import Stamp
+from ..simulation.simulate import Truth, simulate_with_stamps
 from ..truth.evaluation import EvaluationOptions
 from .artefacts import add_artefacts
 from .flaws import mask_pixels, with_wrong_psfs
@@ -37,7 +39,7 @@ from .instances import find_instances, undetected
 from .shards import Tile, fill_with_shards
 from .variation import TileOptions, draw_variation
 
-__all__ = ["MIN_SNR", "generate_tiles", "make_tiles"]
+__all__ = ["MIN_SNR", "DrawnScene", "draw_scene", "generate_tiles", "make_tiles"]
 
 # A detection on a source that is too faint to count is no error, so these have
 # to be known as well.
@@ -70,6 +72,60 @@ def _forget(scene: Scene, detections: Detections, share: float, rng: np.random.G
     return Detections.from_labels(detections.labels(scene.shape), kept)
 
 
+@dataclass(frozen=True, eq=False)
+class DrawnScene:
+    """A simulated scene as the deblender is given it.
+
+    Parameters
+    ----------
+    engine : `str`
+        Deblender.
+    scene : `Scene`
+        Pixels, with the PSFs that it is given.
+    detections : `Detections`
+        What it is told of.
+    truth : `numpy.ndarray`, structured
+        True sources; see `simulate_scene`.
+    stamps : `list` [`Stamp` or `None`]
+        Their light.
+    """
+
+    engine: str
+    scene: Scene
+    detections: Detections
+    truth: Truth
+    stamps: list[Stamp | None]
+
+
+def draw_scene(number: int, options: TileOptions, seed: int) -> DrawnScene:
+    """Simulate a scene and detect its sources.
+
+    Parameters
+    ----------
+    number : `int`
+        Number of the scene, which depends on it, the options and the seed only.
+    options : `TileOptions`
+        What to draw from.
+    seed : `int`
+        Random seed.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+    variation = draw_variation(options, rng)
+    scene, truth, stamps = simulate_with_stamps(variation.simulation, rng, f"{seed}-{number:06d}")
+    if variation.masked:
+        scene = mask_pixels(scene, rng)
+    if variation.artefacts:
+        scene = add_artefacts(scene, rng)
+    scene = with_wrong_psfs(
+        scene, variation.psf_size_error, variation.psf_shear_error, variation.psf_offset_pix
+    )
+    positions = np.stack([truth["y"], truth["x"]], axis=1)
+    detections = _forget(scene, detect(scene), variation.forgotten, rng)
+    left = undetected(scene, detections, positions, truth["snr"], min_snr=_TOLD_SNR)
+    detections = _tell(scene, detections, positions[left], variation.told, rng)
+    return DrawnScene(variation.engine, scene, detections, truth, stamps)
+
+
 def make_tiles(numbers: Sequence[int], options: TileOptions, seed: int) -> list[Tile]:
     """Make training tiles.
 
@@ -88,32 +144,16 @@ def make_tiles(numbers: Sequence[int], options: TileOptions, seed: int) -> list[
     tiles : `list` [`Tile`]
         One for each number.
     """
-    drawn = []
-    for number in numbers:
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
-        variation = draw_variation(options, rng)
-        scene, truth, stamps = simulate_with_stamps(variation.simulation, rng, f"{seed}-{number:06d}")
-        if variation.masked:
-            scene = mask_pixels(scene, rng)
-        if variation.artefacts:
-            scene = add_artefacts(scene, rng)
-        scene = with_wrong_psfs(
-            scene, variation.psf_size_error, variation.psf_shear_error, variation.psf_offset_pix
-        )
-        positions = np.stack([truth["y"], truth["x"]], axis=1)
-        detections = _forget(scene, detect(scene), variation.forgotten, rng)
-        left = undetected(scene, detections, positions, truth["snr"], min_snr=_TOLD_SNR)
-        detections = _tell(scene, detections, positions[left], variation.told, rng)
-        left = undetected(scene, detections, positions, truth["snr"], min_snr=MIN_SNR)
-        instances = find_instances(scene, positions, truth["snr"], stamps, left)
-        drawn.append((variation.engine, scene, detections, instances))
-
+    drawn = [draw_scene(number, options, seed) for number in numbers]
     tiles: dict[int, Tile] = {}
-    for engine in sorted({item[0] for item in drawn}):
-        own = [index for index, item in enumerate(drawn) if item[0] == engine]
-        models = deblend_scenes([(drawn[i][1], drawn[i][2].parents) for i in own], engine=engine)
+    for engine in sorted({item.engine for item in drawn}):
+        own = [index for index, item in enumerate(drawn) if item.engine == engine]
+        models = deblend_scenes([(drawn[i].scene, drawn[i].detections.parents) for i in own], engine=engine)
         for index, model in zip(own, models, strict=True):
-            _, scene, detections, instances = drawn[index]
+            scene, detections, truth = drawn[index].scene, drawn[index].detections, drawn[index].truth
+            positions = np.stack([truth["y"], truth["x"]], axis=1)
+            left = undetected(scene, detections, positions, truth["snr"], min_snr=MIN_SNR)
+            instances = find_instances(scene, positions, truth["snr"], drawn[index].stamps, left)
             residual, summed = in_noise_units(scene, model.image(scene))
             tiles[index] = Tile(
                 name=scene.name,

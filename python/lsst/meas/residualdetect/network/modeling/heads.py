@@ -43,6 +43,15 @@ class _TwoStagePredictor(FastRCNNOutputLayers):
             combined.append(torch.cat([probability, 1 - probability], dim=1))
         return tuple(combined)
 
+    def inference(self, predictions: Any, proposals: Any) -> Any:
+        """See Detectron2. What is found also has the ``objectness`` (0 to 1)
+        of its proposal.
+        """
+        found, kept = super().inference(predictions, proposals)
+        for instances, rows, image in zip(found, kept, proposals, strict=True):
+            instances.objectness = torch.sigmoid(image.objectness_logits[rows])
+        return found, kept
+
 
 @ROI_HEADS_REGISTRY.register()
 class TwoStageRoiHeads(StandardROIHeads):

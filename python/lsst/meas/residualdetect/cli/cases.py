@@ -1,0 +1,86 @@
+# This file is part of meas_residualdetect.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``residualdetect cases``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..deblend import engine_names
+from .common import check_folder, progress_bar
+
+__all__ = ["cases"]
+
+
+@click.command(short_help="Make scenes with truth to calibrate a network on.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the cases.")
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(min=1),
+    default=75,
+    show_default=True,
+    help="Simulated scenes, of smooth and of structured galaxies each.",
+)
+@click.option(
+    "--blends",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of real blends: scene files with peaks and footprints.",
+)
+@click.option(
+    "--split",
+    default="hsc_blends_split",
+    show_default=True,
+    help="Which blends train: a YAML file, or a name under config/training.",
+)
+@click.option("--pixel-scale", type=click.FloatRange(min=0, min_open=True), default=0.168, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=8000, show_default=True, help="Random seed.")
+@click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+def cases(
+    out: Path,
+    number: int,
+    blends: Path | None,
+    split: str,
+    pixel_scale: float,
+    seed: int,
+    engine: str,
+    jobs: int | None,
+) -> None:
+    """Make what `residualdetect export` calibrates scores on.
+
+    Scenes with truth, deblended: simulated ones, and real blends in which
+    sources are withheld or added, or which are made worse. No network is
+    needed, and the same cases serve any. A run that was cut off goes on.
+
+    \b
+    Example:
+      residualdetect cases --out cases --blends hsc_blends
+    """
+    from ..threads import usable_cores
+    from ..training.cases import CaseOptions, make_cases
+    from ..truth.blends import read_split
+    from .training_options import config_path
+
+    names = read_split(config_path(split))["training"] if blends else ()
+    options = CaseOptions(number, blends, names, pixel_scale, engine=engine, seed=seed)
+    check_folder(out)
+    total = 2 * number + len(names) * (options.n_lessons + options.n_degraded)
+    with progress_bar("Making cases", total) as progress:
+        made = make_cases(out, options, jobs=jobs or usable_cores(), progress=progress)
+    click.echo(f"{total} cases in {out}, {made} of them new")
