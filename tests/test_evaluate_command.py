@@ -56,7 +56,7 @@ from lsst.meas.residualdetect.truth.summary import strict_json
 from tiny_network import find_maxima, make_package
 
 SKY = SimulatedSky("dense", n_scenes=1, seed=3, size=100)
-SMALL = ComparisonOptions((SKY,), ("matched_filter", "oracle"), "")
+SMALL = ComparisonOptions((SKY,), ("matched_filter", "oracle"))
 SMALL_SKY = SimulationOptions(shape=(100, 100), density=2.5)
 
 
@@ -204,7 +204,7 @@ def test_results_of_another_model_of_that_name_are_refused(tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(comparison, "worker_processes", no_work)
-    options = replace(SMALL, detectors=("onnx",), model=str(tmp_path / "mine"))
+    options = replace(SMALL, detectors=("onnx",), models=(str(tmp_path / "mine"),))
     make_package(tmp_path / "mine")
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

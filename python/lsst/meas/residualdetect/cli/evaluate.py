@@ -95,7 +95,15 @@ __all__ = ["evaluate"]
     help="Who looks; several are possible. The oracle is told the true centres; sep and photutils"
     " are SExtractor's and photutils' deblending of all bands together.",
 )
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package: a folder or a name.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=(DEFAULT_MODEL,),
+    show_default=True,
+    help="Model package: a folder or a name; several are possible, each run by the detectors onnx and"
+    " detectron2.",
+)
 @click.option(
     "--iterations", type=click.IntRange(1, 5), default=1, show_default=True, help="Rounds of re-deblending."
 )
@@ -115,7 +123,7 @@ def evaluate(
     leave_out: bool,
     degrade: str | None,
     detectors: tuple[str, ...],
-    model: str,
+    models: tuple[str, ...],
     iterations: int,
     engine: str,
     limits: tuple[str, ...],
@@ -138,6 +146,7 @@ def evaluate(
           --detector onnx --detector oracle --iterations 2
       residualdetect evaluate --out judged --scenes blends --leave-out
       residualdetect evaluate --out worse --scenes blends --degrade seeing=0.9,depth=0.5
+      residualdetect evaluate --out both --detector onnx --model mask_rcnn_ugrizy --model ./mine
     """
     from ..experiments.comparison_options import ComparisonOptions
     from ..threads import usable_cores
@@ -158,7 +167,7 @@ def evaluate(
     if leave_out:
         if ORACLE in detectors or limits or iterations > 1:
             raise click.UsageError("--leave-out does not go with the oracle, --limit or --iterations")
-        _leave_out(out, paths, pixel_scale, detectors, model, options, seed, jobs)
+        _leave_out(out, paths, pixel_scale, detectors, models, options, seed, jobs)
         return
     skies: Sequence[Sky]
     if scenes:
@@ -168,7 +177,7 @@ def evaluate(
 
         skies = [SimulatedSky(name, number, seed, size) for name in dict.fromkeys(populations)]
     _compare(
-        out, ComparisonOptions(tuple(skies), detectors, model, iterations, options, limits_of(limits)), jobs
+        out, ComparisonOptions(tuple(skies), detectors, models, iterations, options, limits_of(limits)), jobs
     )
 
 
@@ -229,7 +238,7 @@ def _leave_out(
     paths: Sequence[Path],
     pixel_scale: float | None,
     detectors: tuple[str, ...],
-    model: str,
+    models: tuple[str, ...],
     search: FindMissingOptions,
     seed: int,
     jobs: int,
@@ -243,7 +252,7 @@ def _leave_out(
         left_out = leave_out_files(
             paths,
             detectors,
-            model=model,
+            models=models,
             pixel_scale_arcsec=pixel_scale,
             search=search,
             seed=seed,

@@ -38,7 +38,7 @@ def _outcome_path(folder: Path, name: str, detector: str, number: int) -> Path:
 
 
 def _run_job(folder: Path, options: ComparisonOptions, sky: Sky, number: int, missing: Sequence[str]) -> None:
-    detectors = load_peers_once(options.detectors, options.model)
+    detectors = load_peers_once(options.detectors, options.models)
     outcomes = run_scene(
         sky.scene(number),
         {detector: detectors.get(detector) for detector in missing},
@@ -85,14 +85,14 @@ def compare(
         Raised if a detector or deblender is unknown, a scene has no truth,
         or the folder holds results of other options.
     """
-    load_peers(options.detectors, options.model)
+    load_peers(options.detectors, options.models)  # complains before work is done
     claim_folder(folder, options)
     todo: list[tuple[Path, ComparisonOptions, Sky, int, list[str]]] = []
     for sky in options.skies:
-        for detector in options.detectors:
+        for detector in options.labels:
             (folder / sky.name / detector).mkdir(parents=True, exist_ok=True)
         for number in range(sky.n_scenes):
-            paths = {name: _outcome_path(folder, sky.name, name, number) for name in options.detectors}
+            paths = {name: _outcome_path(folder, sky.name, name, number) for name in options.labels}
             missing = [name for name, path in paths.items() if not path.exists()]
             if missing:
                 todo.append((folder, options, sky, number, missing))
@@ -108,5 +108,5 @@ def compare(
             np.random.default_rng(0),
         )
         for sky in options.skies
-        for detector in options.detectors
+        for detector in options.labels
     ]

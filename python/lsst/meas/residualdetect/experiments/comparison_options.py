@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..detectors import detector_names, takes_model
 from ..find_missing import FindMissingOptions
 from ..io.whole_file import whole_file
-from ..network.package import DEFAULT_MODEL, load_package
+from ..network.package import load_package
 from ..truth.evaluation import EvaluationOptions
+from .peers import peer_labels
 from .skies import Sky
 
 __all__ = ["ComparisonOptions", "claim_folder"]
@@ -45,8 +45,8 @@ class ComparisonOptions:
         Where scenes come from; of different names.
     detectors : `tuple` [`str`, ...]
         Some of `peer_names`.
-    model : `str`
-        Model package of those detectors that need one.
+    models : `tuple` [`str`, ...]
+        Model packages; those detectors that need one run each of them.
     n_iterations : `int`
         How often to look and deblend again.
     search : `FindMissingOptions`
@@ -57,23 +57,31 @@ class ComparisonOptions:
 
     skies: tuple[Sky, ...]
     detectors: tuple[str, ...]
-    model: str
+    models: tuple[str, ...] = ()
     n_iterations: int = 1
     search: FindMissingOptions = FindMissingOptions()
     limits: EvaluationOptions = EvaluationOptions()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the results of each detector are called; see `peer_labels`."""
+        return tuple(peer_labels(self.detectors, self.models))
+
 
 def _model_facts(options: ComparisonOptions) -> dict[str, str]:
-    """The content of the model package, if a detector needs it: networks of
-    one name come and go.
+    """The content of the model packages, by what is called after them:
+    networks of one name come and go.
     """
-    if not any(takes_model(name) for name in set(options.detectors) & set(detector_names())):
-        return {}
-    package = load_package(options.model or DEFAULT_MODEL)
-    about = ("folder", "name", "training", "results")
-    content = {key: value for key, value in asdict(package).items() if key not in about}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return {"model": f"{package.name} {digest[:12]}"}
+    facts = {}
+    for label, (name, model) in peer_labels(options.detectors, options.models).items():
+        if model:
+            package = load_package(model)
+            about = ("folder", "name", "training", "results")
+            content = {key: value for key, value in asdict(package).items() if key not in about}
+            digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+            key = "model" if label == name else f"{label}.model"
+            facts[key] = f"{package.name} {digest[:12]}"
+    return facts
 
 
 def _facts(options: ComparisonOptions) -> dict[str, Any]:

@@ -39,21 +39,21 @@ _FILES_AT_ONCE = 8
 def _run_files(
     paths: Sequence[Path],
     detectors: tuple[str, ...],
-    model: str,
+    models: tuple[str, ...],
     pixel_scale_arcsec: float | None,
     seed: tuple[int, int],
     search: FindMissingOptions,
 ) -> list[LeftOut]:
     rng = np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=(seed[1],)))
     scenes = [read_known_scene(path, pixel_scale_arcsec) for path in paths]
-    return leave_out(scenes, load_peers_once(detectors, model), rng, search=search)
+    return leave_out(scenes, load_peers_once(detectors, models), rng, search=search)
 
 
 def leave_out_files(
     paths: Sequence[Path],
     detectors: Sequence[str],
     *,
-    model: str = "",
+    models: Sequence[str] = (),
     pixel_scale_arcsec: float | None = None,
     search: FindMissingOptions = FindMissingOptions(),
     seed: int = 0,
@@ -68,8 +68,8 @@ def leave_out_files(
         Scene files.
     detectors : `~collections.abc.Sequence` [`str`]
         Names of detectors.
-    model : `str`, optional
-        Model package of those that need one.
+    models : `~collections.abc.Sequence` [`str`], optional
+        Model packages; those that need one run each of them.
     pixel_scale_arcsec : `float`, optional
         Side of a pixel, if the files do not say it right.
     search : `FindMissingOptions`, optional
@@ -91,13 +91,13 @@ def leave_out_files(
     SceneError
         Raised with the file's name if one cannot be read.
     """
-    load_peers(detectors, model)
+    n_peers = len(load_peers(detectors, models))
     starts = range(0, len(paths), _FILES_AT_ONCE)
     pieces = [
         (
             paths[first : first + _FILES_AT_ONCE],
             tuple(detectors),
-            model,
+            tuple(models),
             pixel_scale_arcsec,
             (seed, number),
             search,
@@ -109,7 +109,7 @@ def leave_out_files(
         done[number] = left_out
         progress(len(pieces[number][0]))
     return [
-        _pooled([done[number][place] for number in range(len(pieces))]) for place in range(len(detectors))
+        _pooled([done[number][place] for number in range(len(pieces))]) for place in range(n_peers)
     ]
 
 

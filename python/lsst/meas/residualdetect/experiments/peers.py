@@ -22,9 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 
-from ..detectors import Detector, DetectorError, detector_names, load_detector
+from ..detectors import Detector, DetectorError, detector_names, load_detector, takes_model
+from ..network.package import DEFAULT_MODEL, load_package
 
-__all__ = ["DEBLENDINGS", "ORACLE", "load_peers", "load_peers_once", "peer_names"]
+__all__ = ["DEBLENDINGS", "ORACLE", "load_peers", "load_peers_once", "peer_labels", "peer_names"]
 
 ORACLE = "oracle"
 
@@ -46,21 +47,54 @@ def peer_names() -> tuple[str, ...]:
     return (*detector_names(), *DEBLENDINGS, ORACLE)
 
 
-def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
-    """Make detectors by name.
+def peer_labels(names: Sequence[str], models: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+    """What results of detectors are called, and what they are of.
 
     Parameters
     ----------
     names : `~collections.abc.Sequence` [`str`]
-        Some of `peer_names`. `ORACLE` is passed over: it is made for each
+        Some of `peer_names`.
+    models : `~collections.abc.Sequence` [`str`], optional
+        Model packages; each detector that runs a network runs each of them.
+        The default one if there is none.
+
+    Returns
+    -------
+    labels : `dict` [`str`, `tuple` [`str`, `str`]]
+        Name of the detector and model package, empty for one that needs
+        none, by label: the detector's name, with that of the package if
+        there are several.
+
+    Raises
+    ------
+    DetectorError
+        Raised if two packages have the same name.
+    ModelPackageError
+        Raised if there is no such package.
+    """
+    models = tuple(dict.fromkeys(models)) or (DEFAULT_MODEL,)
+    labels: dict[str, tuple[str, str]] = {}
+    for name in names:
+        for model in models if name in detector_names() and takes_model(name) else ("",):
+            label = f"{name}-{load_package(model).name}" if model and len(models) > 1 else name
+            if labels.setdefault(label, (name, model)) != (name, model):
+                raise DetectorError(f"{labels[label][1]} and {model} have the same name; rename one's folder")
+    return labels
+
+
+def load_peers(names: Sequence[str], models: Sequence[str] = ()) -> dict[str, Detector]:
+    """Make detectors by name.
+
+    Parameters
+    ----------
+    names, models
+        As for `peer_labels`. `ORACLE` is passed over: it is made for each
         scene anew.
-    model : `str`, optional
-        Model package of those that run a network.
 
     Returns
     -------
     detectors : `dict` [`str`, `Detector`]
-        In the order of the names.
+        By the labels of `peer_labels`, in their order.
 
     Raises
     ------
@@ -68,13 +102,13 @@ def load_peers(names: Sequence[str], model: str = "") -> dict[str, Detector]:
         Raised if there is none of a name, or it needs what is not installed.
     """
     return {
-        name: _deblending(name) if name in DEBLENDINGS else load_detector(name, model)
-        for name in names
+        label: _deblending(name) if name in DEBLENDINGS else load_detector(name, model)
+        for label, (name, model) in peer_labels(names, models).items()
         if name != ORACLE
     }
 
 
 @cache
-def load_peers_once(names: tuple[str, ...], model: str) -> dict[str, Detector]:
+def load_peers_once(names: tuple[str, ...], models: tuple[str, ...]) -> dict[str, Detector]:
     """`load_peers`, but once in each process."""
-    return load_peers(names, model)
+    return load_peers(names, models)

@@ -29,7 +29,7 @@ __all__ = ["markdown", "number_text", "percent_text", "with_interval"]
 
 _LEGEND = """
 True sources: signal-to-noise ratio {min_snr:g} and more over all bands; to find: without a peak of their
-own in a footprint. Average precision and recovery at {target_purity:.0%} purity: all candidates, ranked by
+own in a footprint. Average precision and recovery at fixed purity: all candidates, ranked by
 score. Recovery, purity, shreds (of the matched sources) and what follows: at the detector's own threshold.
 Match radius {match_radius_pix:g} pixels. Before and after the re-deblend: flux error (median, all bands) and
 colour error (median, g - i or the first and last band) of recognised sources in parents that hold a source to
@@ -77,8 +77,7 @@ def _row(entry: Entry, iteration: int) -> list[str]:
         "value": figures["average_precision"],
         "interval": figures["average_precision_interval"],
     }
-    at_purity = figures["recovery_at_purity"]
-    recovery = {"value": at_purity["recovery"], "interval": at_purity["interval"]}
+    recoveries = figures["recovery_at_purity"].values()
     return [
         entry.population,
         entry.detector,
@@ -86,7 +85,10 @@ def _row(entry: Entry, iteration: int) -> list[str]:
         f"{run['n_truth']}",
         f"{run['n_unrecognized']} ({percent_text(run['n_unrecognized'] / max(run['n_truth'], 1), 0)})",
         with_interval(precision, lambda value: number_text(value, 3)) if first else "",
-        with_interval(recovery, percent_text) if first else "",
+        *(
+            with_interval(item, percent_text) if first else ""
+            for item in figures["recovery_at_purity"].values()
+        ),
         percent_text(run["recovery"]),
         percent_text(run["purity"]),
         percent_text(run["shreds_per_matched_source"], 2),
@@ -123,7 +125,7 @@ def markdown(entries: Sequence[Entry], command: str) -> str:
     options = entries[0].options
     header = [
         *("population", "detector", "iteration", "true sources", "to find", "average precision"),
-        f"recovery at {options.target_purity:.0%} purity",
+        *(f"recovery at {purity:.0%} purity" for purity in entries[0].purities),
         *("recovery", "purity", "shreds", "centroid error, pixels"),
         *(f"flux error, {who}" for who in (*_WHO, "recovered")),
         *(f"colour error, {who}, mag" for who in _WHO),
