@@ -23,19 +23,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 pytest.importorskip("detectron2")
 torch = pytest.importorskip("torch")
 for _needed in ("torchvision", "onnx", "safetensors"):
     pytest.importorskip(_needed)
 
-from lsst.meas.residualdetect.experiments.comparison import judge_package  # noqa: E402
 from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
+from lsst.meas.residualdetect.network.covariates import COVARIATES  # noqa: E402
 from lsst.meas.residualdetect.network.modeling.config import feature_options, read_config  # noqa: E402
 from lsst.meas.residualdetect.network.package import load_package  # noqa: E402
+from lsst.meas.residualdetect.network.sky import SKY_FACTS  # noqa: E402
 from lsst.meas.residualdetect.training import TileOptions, generate_tiles  # noqa: E402
 from lsst.meas.residualdetect.training.dataset import TileCrops, crop_tile, to_detectron2  # noqa: E402
 from lsst.meas.residualdetect.training.export import export_package, write_onnx  # noqa: E402
+from lsst.meas.residualdetect.training.judged import Found, Judged  # noqa: E402
+from lsst.meas.residualdetect.training.settings import choose_settings  # noqa: E402
 from lsst.meas.residualdetect.training.shards import read_shard, shard_paths  # noqa: E402
 from lsst.meas.residualdetect.training.train import Trainer, train  # noqa: E402
 from lsst.meas.residualdetect.training.validation import RecoveryEvaluator  # noqa: E402
@@ -159,16 +163,35 @@ def test_a_package_is_written_whole_and_read_back(cfg, tmp_path):
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     cfg.MODEL.RPN.MIN_OBJECTNESS = 0.3
     train(cfg)
+    seen = []
+
+    def judge(package: Path) -> Judged:
+        seen.append(load_package(str(package)))
+        return judged
+
+    rng = np.random.default_rng(1)
+    measured = rng.normal(0, 2, (400, len(COVARIATES)))
+    score = expit(measured[:, 0])
+    right = rng.uniform(0, 1, 400) < score
+    case = np.repeat([0, 1], 200)
+    judged = Judged(
+        Found(score, score, measured, right, right, ~right),
+        case,
+        np.array(["smooth", "lessons"]),
+        np.array(["1", "2"]),
+        np.bincount(case, right).astype(int),
+        ({**dict.fromkeys(SKY_FACTS, 1.0), "host_snr": 10.0},) * 2,
+    )
+    purities = {"simulated_purity": 0.8, "real_purity": 0.5}
     made = export_package(
-        cfg,
-        tmp_path / "model_final.pth",
-        tmp_path / "mine",
-        lambda folder: judge_package(folder, ("dense",), 1, 8000, jobs=1),
-        judged_on="one scene",
-        target_purity=1e-4,
+        cfg, tmp_path / "model_final.pth", tmp_path / "mine", judge, judged_on="noise", **purities
     )
     package = load_package(str(tmp_path / "mine"))
     assert package.name == "mine" and package.results == made.results
+    assert seen[0].calibration.probability(np.array([0.3])) == pytest.approx(0.3)
+    assert package.calibration.needs_covariates and package.calibrated_on["host_snr"] == (9.5, 10.5)
+    cut = choose_settings(judged, **purities).min_score
+    assert f"SCORE_THRESH_TEST: {cut}" in (tmp_path / "mine" / "detectron2.yaml").read_text()
     for name in ("model.onnx", "weights.safetensors", "detectron2.yaml"):
         assert package.file(name).stat().st_size > 1000
 

@@ -52,6 +52,11 @@ __all__ = ["export"]
     show_default=True,
     help="Purity that it is to have on real ones, too.",
 )
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability from which a candidate becomes a peak, in place of what the purities give.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
 def export(
     run: Path,
@@ -60,6 +65,7 @@ def export(
     checkpoint: str | None,
     purity: float,
     real_purity: float,
+    threshold: float | None,
     jobs: int | None,
 ) -> None:
     """Make a model package of what `residualdetect train` left in RUN.
@@ -103,6 +109,7 @@ def export(
         judged_on=summary_of(names),
         simulated_purity=purity,
         real_purity=real_purity,
+        threshold=threshold,
     )
     for name, figures in package.results["calibration"].items():
         click.echo(f"{name}: {figures}")

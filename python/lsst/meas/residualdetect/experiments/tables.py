@@ -85,10 +85,7 @@ def _row(entry: Entry, iteration: int) -> list[str]:
         f"{run['n_truth']}",
         f"{run['n_unrecognized']} ({percent_text(run['n_unrecognized'] / max(run['n_truth'], 1), 0)})",
         with_interval(precision, lambda value: number_text(value, 3)) if first else "",
-        *(
-            with_interval(item, percent_text) if first else ""
-            for item in figures["recovery_at_purity"].values()
-        ),
+        *(with_interval(item, percent_text) if first else "" for item in recoveries),
         percent_text(run["recovery"]),
         percent_text(run["purity"]),
         percent_text(run["shreds_per_matched_source"], 2),

@@ -152,6 +152,7 @@ def export_package(
     judged_on: str,
     simulated_purity: float = 0.95,
     real_purity: float = 0.9,
+    threshold: float | None = None,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 1536,
     margin: int = 80,
@@ -175,6 +176,8 @@ def export_package(
     simulated_purity, real_purity : `float`, optional
         Purity on simulated and on real skies that sets the threshold; see
         `choose_settings`.
+    threshold : `float`, optional
+        Threshold to ship whatever its purity.
     pixel_scale_arcsec : `float`, optional
         Pixels it was trained on.
     tile_size, margin : `int`, optional
@@ -219,7 +222,9 @@ def export_package(
     }
     write_package(folder, description, _FILES)
     try:
-        settings = choose_settings(judge(folder), simulated_purity=simulated_purity, real_purity=real_purity)
+        settings = choose_settings(
+            judge(folder), simulated_purity=simulated_purity, real_purity=real_purity, threshold=threshold
+        )
     except BaseException:
         (folder / "package.yaml").unlink()
         raise

@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..detectors.mask_rcnn import DEFAULT_MIN_SCORE
 from ..network.calibration import CovariateCalibration
 from ..network.sky import SKY_FACTS
 from ..truth.metrics import RankingCurve, ranking_curve, ratio, reliability
-from .cases import SIMULATED
+from .cases import POPULATIONS, SIMULATED
 from .fit_calibration import cross_validated, fit_calibration, population_weights
 from .judged import Judged
 
@@ -39,6 +39,11 @@ _KEPT = 0.995
 
 # A sky may be so much beyond those of the calibration before that is said.
 _SLACK = 0.05
+
+# Thresholds for which figures are given, beside the one that is chosen.
+_THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,41 +72,67 @@ class Settings:
     results: dict[str, Any]
 
 
-def _threshold(curves: Mapping[str, RankingCurve], purity: Mapping[str, float]) -> float:
-    """Lowest threshold that gives every population the purity wanted of it."""
-    thresholds = {name: curve.at_purity(purity[name])[1] for name, curve in curves.items()}
-    for name, threshold in thresholds.items():
-        if not np.isfinite(threshold):
-            raise ValueError(f"no threshold gives a purity of {purity[name]:g} on {name} cases")
-    return max(thresholds.values())
+def _curve(judged: Judged, names: Sequence[str], probability: Floats) -> RankingCurve:
+    """Ranking of the candidates of some populations, which weigh alike."""
+    found, population = judged.found, judged.population[judged.case]
+    own = np.isin(population, names)
+    weight = population_weights(population[own])
+    # Targets weigh as the candidates of their population do.
+    per_name = {name: float(weight[population[own] == name][0]) for name in np.unique(population[own])}
+    n_targets = sum(judged.n_targets[judged.population == name].sum() * per for name, per in per_name.items())
+    return ranking_curve(probability[own], found.right[own], found.target[own], n_targets, weight)
 
 
-def _figures(
-    judged: Judged, name: str, probability: npt.NDArray[np.float64], curve: RankingCurve, threshold: float
-) -> dict[str, Any]:
-    """Of one population: the ranking, what the threshold gives, and the share
-    that is right among candidates of like probability.
+def _figures(judged: Judged, name: str, probability: Floats, threshold: float) -> dict[str, Any]:
+    """Of one population: the ranking, what several thresholds give, and the
+    share that is right among candidates of like probability.
     """
     own = judged.population[judged.case] == name
-    sure = own & (probability >= threshold)
-    mean, n, n_right = reliability(probability[own], judged.found.right[own], 5)
+    cases = judged.population == name
+    n_targets = int(judged.n_targets[cases].sum())
+    curve = _curve(judged, [name], probability)
+    found = judged.found
+
+    def at(limit: float) -> dict[str, float]:
+        sure = own & (probability >= limit)
+        return {
+            "recovery": round(ratio(found.target[sure].sum(), n_targets), 3),
+            "purity": round(ratio(found.right[sure].sum(), sure.sum()), 3),
+        }
+
+    mean, n, n_right = reliability(probability[own], found.right[own], 5)
     return {
-        "cases": int((judged.population == name).sum()),
-        "targets": int(judged.n_targets[judged.population == name].sum()),
+        "cases": int(cases.sum()),
+        "targets": n_targets,
         "average_precision": round(curve.average_precision, 3),
         "recovery_at_purity": {
             f"{purity:g}": round(curve.at_purity(purity)[0], 3) for purity in (0.95, 0.9, 0.8)
         },
-        "at_threshold": {
-            "recovery": round(
-                ratio(judged.found.target[sure].sum(), judged.n_targets[judged.population == name].sum()), 3
-            ),
-            "purity": round(ratio(judged.found.right[sure].sum(), sure.sum()), 3),
-        },
+        "at_threshold": {f"{limit:g}": at(limit) for limit in sorted({*_THRESHOLDS, threshold})},
         "reliability": [
-            [round(float(p), 3), round(k / m, 3), int(m)] for p, m, k in zip(mean, n, n_right, strict=True)
+            [round(float(p), 3), round(float(k / m), 3), int(m)]
+            for p, m, k in zip(mean, n, n_right, strict=True)
         ],
     }
+
+
+def _threshold(judged: Judged, probability: Floats, wanted: Mapping[str, float]) -> float:
+    """Lowest threshold that gives simulated and real skies the purity wanted
+    of them.
+    """
+    thresholds = []
+    for kind, purity in wanted.items():
+        names = [name for name in POPULATIONS if (name in SIMULATED) == (kind == "simulated")]
+        if not np.isin(judged.population[judged.case], names).any():
+            continue
+        threshold = _curve(judged, names, probability).at_purity(purity)[1]
+        if not np.isfinite(threshold):
+            raise ValueError(
+                f"no threshold gives a purity of {purity:g} on {kind} cases;"
+                " ask for less, or name a threshold"
+            )
+        thresholds.append(threshold)
+    return round(max(thresholds), 3)
 
 
 def _ranges(judged: Judged) -> dict[str, tuple[float, float]]:
@@ -115,11 +146,14 @@ def _ranges(judged: Judged) -> dict[str, tuple[float, float]]:
     return ranges
 
 
-def choose_settings(judged: Judged, *, simulated_purity: float, real_purity: float) -> Settings:
+def choose_settings(
+    judged: Judged, *, simulated_purity: float, real_purity: float, threshold: float | None = None
+) -> Settings:
     """Fit the calibration, and choose the thresholds.
 
     Populations weigh alike. The threshold is the lowest that, by fits to
-    other scenes and blends, gives each population the purity asked for.
+    other scenes and blends, gives simulated and real skies the purity asked
+    for.
 
     Parameters
     ----------
@@ -127,6 +161,8 @@ def choose_settings(judged: Judged, *, simulated_purity: float, real_purity: flo
         What the network finds.
     simulated_purity, real_purity : `float`
         Purity wanted of simulated skies, and of real ones.
+    threshold : `float`, optional
+        Threshold to take whatever its purity.
 
     Returns
     -------
@@ -136,7 +172,7 @@ def choose_settings(judged: Judged, *, simulated_purity: float, real_purity: flo
     Raises
     ------
     ValueError
-        Raised if a population never is so pure, or there are too few
+        Raised if one of the two never is so pure, or there are too few
         candidates.
     """
     found, population = judged.found, judged.population[judged.case]
@@ -149,18 +185,8 @@ def choose_settings(judged: Judged, *, simulated_purity: float, real_purity: flo
         judged.group[judged.case],
         np.random.default_rng(0),  # deals the scenes out; any will do
     )
-    names = [name for name in dict.fromkeys(judged.population.tolist()) if (population == name).any()]
-    curves = {
-        name: ranking_curve(
-            probability[population == name],
-            found.right[population == name],
-            found.target[population == name],
-            int(judged.n_targets[judged.population == name].sum()),
-        )
-        for name in names
-    }
-    purity = {name: simulated_purity if name in SIMULATED else real_purity for name in names}
-    threshold = round(_threshold(curves, purity), 3)
+    if threshold is None:
+        threshold = _threshold(judged, probability, {"simulated": simulated_purity, "real": real_purity})
     listed = calibration.probability(found.score, found.measured) >= DEFAULT_MIN_SCORE
     if not listed.any():
         raise ValueError(f"no candidate has a probability of {DEFAULT_MIN_SCORE:g}")
@@ -170,5 +196,9 @@ def choose_settings(judged: Judged, *, simulated_purity: float, real_purity: flo
         round(float(np.quantile(found.objectness[listed], 1 - _KEPT)), 3),
         round(float(np.quantile(found.score[listed], 1 - _KEPT)), 4),
         _ranges(judged),
-        {name: _figures(judged, name, probability, curves[name], threshold) for name in names},
+        {
+            name: _figures(judged, name, probability, threshold)
+            for name in POPULATIONS
+            if (population == name).any()
+        },
     )
