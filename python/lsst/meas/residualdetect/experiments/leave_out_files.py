@@ -108,9 +108,7 @@ def leave_out_files(
     for number, left_out in in_processes(_run_files, pieces, min(jobs, len(pieces))):
         done[number] = left_out
         progress(len(pieces[number][0]))
-    return [
-        _pooled([done[number][place] for number in range(len(pieces))]) for place in range(n_peers)
-    ]
+    return [_pooled([done[number][place] for number in range(len(pieces))]) for place in range(n_peers)]
 
 
 def _pooled(parts: Sequence[LeftOut]) -> LeftOut:
