@@ -34,7 +34,7 @@ from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.evaluate import evaluate
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
-from lsst.meas.residualdetect.detectors import load_detector
+from lsst.meas.residualdetect.detectors import DetectorError, load_detector
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
 from lsst.meas.residualdetect.experiments import comparison
 from lsst.meas.residualdetect.experiments.comparison import compare
@@ -45,6 +45,7 @@ from lsst.meas.residualdetect.experiments.figures import write_figures
 from lsst.meas.residualdetect.experiments.known_scenes import KnownScene
 from lsst.meas.residualdetect.experiments.oracle import Oracle, chi2_gain
 from lsst.meas.residualdetect.experiments.outcome import read_outcome, write_outcome
+from lsst.meas.residualdetect.experiments.peers import peer_labels
 from lsst.meas.residualdetect.experiments.populations import POPULATIONS, population
 from lsst.meas.residualdetect.experiments.skies import SimulatedSky
 from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
@@ -197,6 +198,28 @@ def test_results_of_other_options_are_refused(folder, entries):
     ):
         with pytest.raises(ValueError, match=message):
             compare(folder, replace(SMALL, **changed), jobs=1)
+
+
+def test_several_models_are_peers_by_their_names(tmp_path):
+    for name in ("old", "new"):
+        make_package(tmp_path / name, name=name)
+    old, new = (str(tmp_path / name) for name in ("old", "new"))
+    assert peer_labels(["matched_filter", "onnx"], [old, new]) == {
+        "matched_filter": ("matched_filter", ""),
+        "onnx-old": ("onnx", old),
+        "onnx-new": ("onnx", new),
+    }
+    assert peer_labels(["onnx"], [old, old]) == {"onnx": ("onnx", old)}
+    make_package(tmp_path / "new", name="old")
+    with pytest.raises(DetectorError, match="have the same name"):
+        peer_labels(["onnx"], [old, new])
+
+
+def test_recovery_is_quoted_at_several_purities(entries):
+    found = entries[0].figures["recovery_at_purity"]
+    assert list(found) == ["0.95", "0.9", "0.8"]
+    values = [item["value"] for item in found.values()]
+    assert values == sorted(values)
 
 
 def test_results_of_another_model_of_that_name_are_refused(tmp_path, monkeypatch):

@@ -145,6 +145,8 @@ def test_a_folder_here_does_not_stand_in_for_what_is_shipped(folder, tmp_path, m
         ({"calibration": {**LOGISTIC, "formula": 99}}, "calibration.formula is 99; .* knows formula 1 only"),
         ({"calibration": {**LOGISTIC, "coefficients": {"bands": 1.0}}}, "expected just log_odds, "),
         ({"calibration": {**LOGISTIC, "intercept": "1"}}, "calibration.intercept is '1'; .* valid number"),
+        ({"calibrated_on": {"colour": [1.0, 2.0]}}, "colour: expected two rising numbers for some of pixel"),
+        ({"calibrated_on": {"noise": [2.0, 1.0]}}, "noise: expected two rising numbers"),
         ({"files": {"../model.onnx": "0" * 64}}, "expected the name of a file in the package's folder"),
         ({"files": {"model.onnx": "abc"}}, "files.model.onnx is 'abc'; .*should match"),
         ({"features": {**DESCRIPTION["features"], "hue": 1.0}}, "has an unknown key: features.hue"),

@@ -34,8 +34,10 @@ from lsst.meas.residualdetect.detectors import (
 )
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
 from lsst.meas.residualdetect.io.scene_file import write_scene_file
+from lsst.meas.residualdetect.network.covariates import COVARIATES, FORMULA
 from lsst.meas.residualdetect.network.package import ModelPackageError
 from lsst.meas.residualdetect.network.paste_mask import paste_mask
+from lsst.meas.residualdetect.network.sky import measure_sky
 from tiny_network import find_maxima, make_package
 
 BLEND = [(30.0, 30.0, 800.0), (30.0, 34.0, 150.0)]
@@ -250,6 +252,40 @@ def test_another_pixel_scale_is_warned_of_once(detector, caplog):
             detector.detect(replace(scene, pixel_scale_arcsec=0.3), scene.images, [])
     (record,) = caplog.records
     assert "made: a pixel is 0.3 arcsec wide; model tiny was trained on 0.2 arcsec" in record.getMessage()
+
+
+def test_a_sky_unlike_those_of_the_calibration_is_warned_of_once(tmp_path, caplog):
+    logistic = {"formula": FORMULA, "intercept": 0.0, "coefficients": dict.fromkeys(COVARIATES, 0.1)}
+    scene = make_scene(BLEND)
+    half = scene.images / 2
+    facts = measure_sky(scene, half, np.array([[30.0, 30.0]]))[1]
+    near = {name: [value * 0.9, value * 1.1] for name, value in facts.items()}
+    known = MaskRcnn(make_package(tmp_path / "a", calibration=logistic, calibrated_on=near), find_maxima)
+    other = {**near, "host_snr": [1e5, 1e6]}
+    strange = MaskRcnn(make_package(tmp_path / "b", calibration=logistic, calibrated_on=other), find_maxima)
+    with caplog.at_level(logging.WARNING):
+        known.detect(scene, half, TOLD)
+        assert not caplog.records
+        for _ in range(2):
+            strange.detect(scene, half, TOLD)
+    (record,) = caplog.records
+    assert "half of the known sources have a signal-to-noise ratio above" in record.getMessage()
+    assert "1e+05 to 1e+06 in the calibration" in record.getMessage()
+
+
+def test_the_facts_of_a_sky_are_what_it_was_made_of():
+    scene = make_scene(BLEND)
+    peaks = np.array([[30.0, 30.0], [30.0, 34.0]])
+    _, facts = measure_sky(scene, scene.images / 2, peaks)
+    assert facts["pixel_scale_arcsec"] == scene.pixel_scale_arcsec
+    area = scene.shape[0] * scene.shape[1] * (scene.pixel_scale_arcsec / 60) ** 2
+    assert facts["known_per_arcmin2"] == pytest.approx(2 / area)
+    _, fainter = measure_sky(scene, scene.images / 4, peaks)
+    assert fainter["host_snr"] == pytest.approx(facts["host_snr"] / 2, rel=1e-3) and facts["host_snr"] > 10
+    _, halved = measure_sky(replace(scene, images=scene.images), scene.images / 2, peaks[:1])
+    assert halved["known_per_arcmin2"] == pytest.approx(1 / area)
+    fwhm = 2 * np.sqrt(2 * np.log(2)) * np.median(scene.psf_sigmas_pix)
+    assert facts["psf_fwhm_pix"] == pytest.approx(fwhm)
 
 
 def tiny_onnx(threshold=4.0, input_name="channels"):

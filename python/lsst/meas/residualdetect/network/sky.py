@@ -77,7 +77,7 @@ def measure_sky(
             places = known - first
             inside = ((np.rint(places) >= 0) & (np.rint(places) < expected.shape[1:])).all(axis=1)
             snr.append(light_at(residual, expected, places[inside]))
-            n_good += int((residual != 0).any(axis=0).sum())
+            n_good += int((~scene.bad(box=box)).any(axis=0).sum())
             yield residual, expected
 
     noise = filtered_noise(pieces())
