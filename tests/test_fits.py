@@ -54,6 +54,18 @@ def test_coadd_round_trip(tmp_path, coadd):
         assert getattr(back, key) == getattr(coadd, key)
 
 
+def test_how_wide_a_pixel_is_may_be_said_by_the_wcs(tmp_path, coadd, caplog):
+    path = tmp_path / "r.fits"
+    write_coadd(path, coadd)
+    wcs = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CD1_1": -0.168 / 3600, "CD2_2": 0.168 / 3600}
+    astropy_fits.delval(path, "PIXSCALE")
+    assert read_coadd(path).pixel_scale_arcsec == 0.2
+    assert "r.fits: neither PIXSCALE nor a WCS says how wide a pixel is" in caplog.text
+    for card, value in wcs.items():
+        astropy_fits.setval(path, card, value=value, extname="IMAGE")
+    assert read_coadd(path).pixel_scale_arcsec == pytest.approx(0.168)
+
+
 def test_coadd_is_plain_fits(tmp_path, coadd):
     write_coadd(tmp_path / "r.fits", coadd)
     with astropy_fits.open(tmp_path / "r.fits") as hdus:

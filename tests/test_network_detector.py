@@ -243,6 +243,16 @@ def test_masks_are_pasted_as_detectron2_does():
         np.testing.assert_array_equal(pasted, expected[0, 0].numpy() >= 0.5)
 
 
+def test_bands_that_the_network_does_not_know_are_named(detector, caplog):
+    scene = make_scene([])
+    with caplog.at_level(logging.WARNING):
+        detector.detect(scene, scene.images, [])
+        assert not caplog.records
+        detector.detect(replace(scene, bands=("g", "VR", "Y106")), scene.images, [])
+    (record,) = caplog.records
+    assert "made: model tiny knows no bands VR, Y106" in record.getMessage()
+
+
 def test_another_pixel_scale_is_warned_of_once(detector, caplog):
     scene = make_scene([])
     with caplog.at_level(logging.WARNING):

@@ -175,6 +175,8 @@ def test_fits_coadds_of_one_object_make_a_scene(tmp_path):
         write_coadd(paths[-1], scene.select_bands([band]))
     write_scene_file(tmp_path / "other.npz", SceneFile(make_scene([])))
     first, second = read_inputs([*paths[:2], tmp_path / "other.npz", paths[2]])
+    scales = [item.scene.pixel_scale_arcsec for item in read_inputs(paths, pixel_scale_arcsec=0.168)]
+    assert scales == [0.168]
     np.testing.assert_array_equal(first.scene.images, scene.images)
     assert (first.scene.name, second.scene.name) == ("blend", "other")
     with pytest.raises(SceneError, match="g.fits: band 'g' of 'blend' was given before"):

@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..io.fits_coadd import coadd_name, read_coadd
@@ -48,7 +49,7 @@ def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = Non
         Scene files (``.npz``), each a scene; and FITS coadds of one band,
         those with the same ``OBJECT`` card making a scene.
     pixel_scale_arcsec : `float`, optional
-        Side of a pixel in place of what scene files say.
+        Side of a pixel in place of what the files say.
 
     Yields
     ------
@@ -61,6 +62,7 @@ def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = Non
         Raised with the file's name if one cannot be read, or two FITS files
         hold the same band.
     """
+    scale = pixel_scale_arcsec
     scenes: dict[tuple[str, str], list[Path]] = {}
     for path in paths:
         if path.suffix == ".npz":
@@ -71,6 +73,7 @@ def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = Non
             raise SceneError(f"{path}: expected a scene file (.npz) or a FITS coadd (.fits)")
     for (scene_file, _), parts in scenes.items():
         if scene_file:
-            yield read_scene_file(parts[0], pixel_scale_arcsec=pixel_scale_arcsec)
+            yield read_scene_file(parts[0], pixel_scale_arcsec=scale)
         else:
-            yield SceneFile(stack_bands(_different_bands(parts), len(parts)))
+            scene = stack_bands(_different_bands(parts), len(parts))
+            yield SceneFile(scene if scale is None else replace(scene, pixel_scale_arcsec=scale))

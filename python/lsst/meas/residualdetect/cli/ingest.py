@@ -42,7 +42,7 @@ __all__ = ["ingest"]
 @click.option(
     "--pixel-scale",
     type=click.FloatRange(min=0, min_open=True),
-    help="Arcsec per pixel, in place of what a scene file says (0.2 if it says nothing).",
+    help="Arcsec per pixel, in place of what the files say (0.2 if they say nothing).",
 )
 def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **images: Any) -> None:
     """Put coadds or cutouts into an embedded Butler repository.

@@ -125,6 +125,7 @@ class MaskRcnn:
 
         Candidates come in the order of their scores, surest first.
         """
+        self._check_bands(scene)
         known = positions_of(peaks)
         noise = self._noise(scene, model, known)
         tiles = make_tiles(scene.shape, self.tile_size, self.package.margin, self.package.stride)
@@ -194,6 +195,17 @@ class MaskRcnn:
             )
             found.append((float(scores[index]), candidate))
         return found
+
+    def _check_bands(self, scene: Scene) -> None:
+        unknown = [band for band in scene.bands if band not in CANONICAL_BANDS]
+        if unknown:
+            _log.warning(
+                "%s: model %s knows no bands %s and does not look at them; it knows %s",
+                scene.name,
+                self.package.name,
+                ", ".join(unknown),
+                ", ".join(CANONICAL_BANDS),
+            )
 
     def _check_pixel_scale(self, scene: Scene) -> None:
         expected = self.package.pixel_scale_arcsec

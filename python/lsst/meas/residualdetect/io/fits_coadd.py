@@ -21,6 +21,7 @@ mask with ``MP_`` cards, variance; the PSF is an image too. DS9 opens it.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ from astropy.io import fits
 from ..psf_field import PsfSamples
 from ..scene import Scene
 from .fits_common import naming_the_file, native, table
+from .remarks import Remarks
+from .survey.sky_wcs import read_wcs
 
 __all__ = ["coadd_name", "read_coadd", "write_coadd"]
+
+_log = logging.getLogger(__name__)
 
 
 def write_coadd(path: Path, scene: Scene) -> None:
@@ -75,6 +80,17 @@ def coadd_name(path: Path) -> str:
     return str(fits.getheader(path).get("OBJECT", ""))
 
 
+def _pixel_scale_arcsec(primary: fits.Header, image: fits.Header, path: Path) -> float:
+    """What the card ``PIXSCALE`` says, or else the WCS."""
+    if "PIXSCALE" in primary:
+        return float(primary["PIXSCALE"])
+    _, scale = read_wcs(image, Remarks(False), str(path))
+    if scale is None:
+        _log.warning("%s: neither PIXSCALE nor a WCS says how wide a pixel is; taken for LSST's", path)
+        return Scene.pixel_scale_arcsec
+    return scale
+
+
 @naming_the_file
 def read_coadd(path: Path) -> Scene:
     """Read the coadd of one band.
@@ -84,7 +100,8 @@ def read_coadd(path: Path) -> Scene:
     path : `~pathlib.Path`
         Multi-extension FITS with the images ``IMAGE``, ``VARIANCE``, ``PSF``
         and, if there is one, ``MASK``; ``BAND`` (or ``FILTER``) in the
-        primary header. If the PSF changes, also a cube ``PSFS`` and the table
+        primary header; ``PIXSCALE`` there, or a WCS of the image, says how
+        wide a pixel is. If the PSF changes, also a cube ``PSFS`` and the table
         ``PSF_PLACES`` of its positions, in patch coordinates.
 
     Returns
@@ -124,6 +141,6 @@ def read_coadd(path: Path) -> Scene:
             bands=(str(band),),
             name=str(primary.get("OBJECT", "")),
             origin=(-int(image.header.get("LTV2", 0)), -int(image.header.get("LTV1", 0))),
-            pixel_scale_arcsec=float(primary.get("PIXSCALE", 0.2)),
+            pixel_scale_arcsec=_pixel_scale_arcsec(primary, image.header, path),
             **optional,
         )
