@@ -242,3 +242,33 @@ def test_what_holds_for_any_candidates(before, found, random, distance):
     # Of candidates that are the same in all, which is which is chance.
     fates = sorted((repr(found[i]), p.fate) for i, p in zip(order, again.placements, strict=True))
     assert fates == sorted((repr(c), p.fate) for c, p in zip(found, after.placements, strict=True))
+
+
+def _moved(item, y, x):
+    """A candidate, peak, footprint or catalogue somewhere else."""
+    if isinstance(item, Footprint):
+        return Footprint(item.spans + np.array([y, x, x]))
+    if isinstance(item, Detections):
+        return Detections(
+            tuple(
+                replace(
+                    parent,
+                    footprint=_moved(parent.footprint, y, x),
+                    peaks=tuple(_moved(peak, y, x) for peak in parent.peaks),
+                )
+                for parent in item
+            )
+        )
+    moved = replace(item, y=item.y + y, x=item.x + x)
+    return moved if isinstance(item, Peak) else replace(moved, footprint=_moved(item.footprint, y, x))
+
+
+@given(catalogues(), found_anywhere)
+def test_another_origin_moves_everything_by_as_much(before, found):
+    # Halves, which no addition rounds.
+    found = [replace(c, y=np.rint(2 * c.y) / 2, x=np.rint(2 * c.x) / 2) for c in found]
+    there = replace(SCENE, origin=(300, -200))
+    here = add_candidates(before, found, SCENE)
+    moved = add_candidates(_moved(before, 300, -200), [_moved(c, 300, -200) for c in found], there)
+    assert moved.placements == here.placements
+    assert moved.detections == _moved(here.detections, 300, -200)

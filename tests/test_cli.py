@@ -24,12 +24,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click import Context
 from click.testing import CliRunner
 
 from conftest import BLEND_SOURCES, HIDDEN, make_blend
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.extras import EXTRAS
-from lsst.meas.residualdetect.cli.main import _COMMANDS
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
 from lsst.meas.residualdetect.release import __version__
 from lsst.meas.residualdetect.scene import MASK_PLANES
@@ -48,7 +48,7 @@ def blend(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize("command", main.list_commands(Context(main)))
 def test_every_command_explains_itself_with_an_example(command):
     result = invoke(command, "--help")
     assert result.exit_code == 0

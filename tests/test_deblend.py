@@ -34,7 +34,7 @@ from lsst.meas.residualdetect.deblend import (
     factorized,
 )
 from lsst.meas.residualdetect.deblend.cutouts import Field, make_cutout
-from lsst.meas.residualdetect.deblend.factorized import _batches, _mbytes
+from lsst.meas.residualdetect.deblend.factorized import make_batches, working_mbytes
 from lsst.meas.residualdetect.psf_images import difference_kernels, gaussian_psf
 
 SCALE_ARCSEC = 0.2
@@ -371,9 +371,9 @@ def test_batches_fit_into_memory_and_leave_nobody_out(blend):
         parent = Parent(k, Footprint.from_mask(np.ones((side, side + k % 5), np.bool_)), (Peak(k, 1, 1),))
         cutouts.append(make_cutout((0, k), field, parent))
     for mbytes in (0.1, 5.0, 100.0):
-        batches = list(_batches(cutouts, mbytes))
+        batches = list(make_batches(cutouts, mbytes))
         assert sorted(cutout.index[1] for batch in batches for cutout in batch) == list(range(60))
-        assert all(len(batch) == 1 or _mbytes(batch) <= mbytes for batch in batches)
+        assert all(len(batch) == 1 or working_mbytes(batch) <= mbytes for batch in batches)
     assert len(batches) < 10
 
 

@@ -88,6 +88,10 @@ def test_ids_must_be_unique():
         Detections((Parent(1, footprint, ()), Parent(1, footprint, ())))
 
 
+def test_the_middle_is_that_of_the_bounding_box():
+    assert Footprint.from_mask(np.ones((3, 6), bool), (10, 20)).middle == (11.0, 22.5)
+
+
 @given(st.lists(st.tuples(masks, st.tuples(st.integers(-5, 5), st.integers(-5, 5))), max_size=4))
 def test_the_union_has_the_pixels_of_all(placed):
     footprints = [Footprint.from_mask(mask, origin) for mask, origin in placed]

@@ -196,6 +196,12 @@ def test_every_class_is_told_apart():
     }
     assert by_id(evaluation.peaks, "class") == {50: "right", 51: "shred", 52: "right_faint", 53: "spurious"}
     assert by_id(evaluation.peaks, "true_id") == {50: 101, 51: 102, 52: 106, 53: -1}
+    distances = by_id(evaluation.truth, "distance_pix")
+    assert distances[100] == pytest.approx(np.hypot(0.2, 0.4)) and distances[102] == 0
+    assert all(np.isnan(distances[number]) for number in (101, 104, 105, 107))
+    found = by_id(evaluation.truth, "new_distance_pix")
+    assert (found[101], found[106]) == (0.5, 0) and np.isnan(found[100])
+    assert by_id(evaluation.peaks, "distance_pix")[51] == 2
     assert by_id(evaluation.truth, "blended") == {n: n in (100, 102, 103) for n in range(100, 108)}
     assert evaluation.truth["class"].dtype == np.dtype(CLASS_DTYPE)
 

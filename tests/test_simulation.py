@@ -30,7 +30,7 @@ from lsst.meas.residualdetect.simulation import (
 )
 from lsst.meas.residualdetect.simulation.conditions import draw_conditions, round_psf
 from lsst.meas.residualdetect.simulation.rendering import render_sources
-from lsst.meas.residualdetect.simulation.simulation_options import BANDS, ZERO_POINT
+from lsst.meas.residualdetect.simulation.simulation_options import ZERO_POINT
 from lsst.meas.residualdetect.simulation.sources import Component, Sources, flux_njy
 
 EMPTY = {"density": 0.0, "star_density": 0.0}
@@ -315,7 +315,3 @@ def test_bad_options_are_refused_in_one_line(change, message):
     with pytest.raises(SimulationError, match=message) as error:
         SimulationOptions(**change)
     assert "\n" not in str(error.value)
-
-
-def test_bands_are_those_of_the_module():
-    assert SimulationOptions().bands == BANDS

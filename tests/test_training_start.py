@@ -82,8 +82,8 @@ def test_folders_have_weights():
 def test_bfloat16_goes_by_the_processor(tmp_path):
     path = tmp_path / "cpuinfo"
     path.write_text("processor : 0\nflags\t\t: fpu avx2 avx512_bf16\n")
-    assert "avx512_bf16" in precision._cpu_flags(path)
-    assert precision._cpu_flags(tmp_path / "none") == frozenset()
+    assert "avx512_bf16" in precision.cpu_flags(path)
+    assert precision.cpu_flags(tmp_path / "none") == frozenset()
     assert not precision.has_bfloat16("xla")
 
 

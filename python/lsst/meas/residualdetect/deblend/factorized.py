@@ -47,7 +47,7 @@ from .fit import Fit, fit_batch
 from .initialize import choose_components
 from .options import DeblendOptions
 
-__all__ = ["fit_parents", "model_psf"]
+__all__ = ["fit_parents", "make_batches", "model_psf", "working_mbytes"]
 
 # A batch ends before its padded boxes have this many times the pixels that the
 # parents' own would have, and these more: another batch would take less time.
@@ -71,7 +71,7 @@ def _field(scene: Scene, options: DeblendOptions, model_psf: Array, units: npt.N
     return Field(scene, options, difference_kernels(scene.psfs, model_psf), units)
 
 
-def _mbytes(cutouts: Sequence[Cutout]) -> float:
+def working_mbytes(cutouts: Sequence[Cutout]) -> float:
     """Working memory that parents need together, in 2^20 bytes, roughly."""
     # Data, model and their padded transforms; per component a stamp, its
     # indices and what it sees of each band.
@@ -83,7 +83,7 @@ def _mbytes(cutouts: Sequence[Cutout]) -> float:
     return 4 * floats / 2**20
 
 
-def _batches(group: Sequence[Cutout], mbytes: float) -> Iterator[list[Cutout]]:
+def make_batches(group: Sequence[Cutout], mbytes: float) -> Iterator[list[Cutout]]:
     """Parents of similar size that fit into memory together, the smallest
     first.
     """
@@ -95,7 +95,7 @@ def _batches(group: Sequence[Cutout], mbytes: float) -> Iterator[list[Cutout]]:
         together = [*some, cutout]
         pixels = len(together) * math.prod(padded_shape(common_shape(together), reach))
         most = _EMPTY_FACTOR * (own_pixels + needed) + _EMPTY_PIXELS
-        if some and (pixels > most or _mbytes(together) > mbytes):
+        if some and (pixels > most or working_mbytes(together) > mbytes):
             yield some
             together, own_pixels = [cutout], 0
         some = together
@@ -185,7 +185,7 @@ def fit_parents(
             for half in (left[: len(left) // 2], left[len(left) // 2 :]) if len(left) > 1 else ():
                 fit(half)
 
-    batches = [some for group in similar.values() for some in _batches(group, options.batch_mbytes)]
+    batches = [some for group in similar.values() for some in make_batches(group, options.batch_mbytes)]
     # The largest first, so that no thread is left with one at the end. A GPU
     # needs no second thread.
     in_parallel(fit, reversed(batches), options.n_threads if device.type == "cpu" else 1)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["has_bfloat16"]
+__all__ = ["cpu_flags", "has_bfloat16"]
 
 # Names in /proc/cpuinfo of what multiplies matrices of bfloat16: Intel's and
 # AMD's, and ARM's. Elsewhere torch takes a generic convolution, which needed
@@ -30,7 +30,7 @@ __all__ = ["has_bfloat16"]
 _CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """What the processor can do, as Linux names it; nothing elsewhere."""
     try:
         lines = cpuinfo.read_text().splitlines()
@@ -55,4 +55,4 @@ def has_bfloat16(device_type: str) -> bool:
     """
     if device_type == "cuda":
         return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False))
-    return device_type == "cpu" and not _CPU_FLAGS.isdisjoint(_cpu_flags())
+    return device_type == "cpu" and not _CPU_FLAGS.isdisjoint(cpu_flags())
