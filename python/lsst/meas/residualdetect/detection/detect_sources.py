@@ -88,6 +88,9 @@ class DetectionOptions:
             )
         if not self.threshold > 0:
             raise ValueError(f"detection threshold is {self.threshold}; it must be positive")
+        for name in ("grow_sigma", "n_peaks_max_simple"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not 0 <= self.max_same_peak_arcsec <= self.min_new_peak_arcsec:
             raise ValueError(
                 f"max_same_peak_arcsec ({self.max_same_peak_arcsec}) must lie between 0 and "

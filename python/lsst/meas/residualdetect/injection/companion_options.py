@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["CompanionOptions"]
 
@@ -40,8 +41,10 @@ class CompanionOptions:
         ``"delta_mag"``: magnitudes fainter than the host in the reference
         band, uniform in ``delta_mag``. ``"snr"``: signal-to-noise ratio over
         all bands, log-uniform in ``snr``, whatever the host.
-    delta_mag, snr : `tuple` [`float`, `float`]
-        The ranges.
+    delta_mag : `tuple` [`float`, `float`]
+        Range of magnitudes fainter than the host in the reference band.
+    snr : `tuple` [`float`, `float`]
+        Range of signal-to-noise ratios over all bands.
     min_snr : `float`
         Companions of a lower expected signal-to-noise ratio are drawn anew.
     reference_band : `str`
@@ -57,9 +60,9 @@ class CompanionOptions:
     star_fraction : `float`
         Share of companions that are points.
     half_light_radius_arcsec : `tuple` [`float`, `float`]
-        Range of the others' sizes, log-uniform.
+        Range of half-light radii of the others, log-uniform.
     sersic_indices : `tuple` [`float`, ...]
-        Their profiles, one as likely as another.
+        Their Sersic indices, one as likely as another.
     min_axis_ratio : `float`
         Their axis ratios are uniform from here to 1.
     n_tries : `int`
@@ -73,7 +76,7 @@ class CompanionOptions:
 
     fraction: float = 0.1
     separation_fwhm: tuple[float, float] = (0.5, 2.0)
-    brightness: str = "delta_mag"
+    brightness: Literal["delta_mag", "snr"] = "delta_mag"
     delta_mag: tuple[float, float] = (0.0, 3.0)
     snr: tuple[float, float] = (8.0, 100.0)
     min_snr: float = 8.0
@@ -97,6 +100,12 @@ class CompanionOptions:
         for name in ("fraction", "star_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
+        for name in ("min_host_snr", "min_donor_snr", "n_tries"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("min_snr", "isolation_fwhm"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not 0 < self.min_axis_ratio <= 1:
             raise ValueError(f"min_axis_ratio is {self.min_axis_ratio}; expected a number above 0, up to 1")
         if self.brightness not in ("delta_mag", "snr"):

@@ -21,11 +21,12 @@ from typing import Any
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import Config, ConfigField, Field, ListField, RangeField
+from lsst.pex.config import Config, ConfigField, ListField, RangeField
 
 from ..butler import load_images
 from ..detection import DetectionOptions, detect
 from ..detection.merged_peaks import CullPeaksOptions
+from .options_config import OptionsConfig, with_options
 from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
 
 __all__ = ["DetectPeaksConfig", "DetectPeaksConnections", "DetectPeaksTask"]
@@ -60,115 +61,37 @@ class TempLocalBackgroundConfig(Config):
     )
 
 
-class CullPeaksConfig(Config):
+@with_options(CullPeaksOptions)
+class CullPeaksConfig(OptionsConfig):
     """Which peaks of a parent with many are dropped."""
 
-    n_bands_sufficient = RangeField(
-        dtype=int,
-        doc="Always keep peaks detected in this many bands; 1 keeps all.",
-        default=CullPeaksOptions.n_bands_sufficient,
-        min=1,
-    )
-    rank_sufficient = RangeField(
-        dtype=int,
-        doc="Always keep this many peaks of each parent.",
-        default=CullPeaksOptions.rank_sufficient,
-        min=1,
-    )
-    rank_considered = RangeField(
-        dtype=int,
-        doc="Keep peaks of less than this rank that also meet rank_normalized_considered.",
-        default=CullPeaksOptions.rank_considered,
-        min=1,
-    )
-    rank_normalized_considered = RangeField(
-        dtype=float,
-        doc="Keep peaks of less than this rank, as part of the parent's peaks, that also meet "
-        "rank_considered.",
-        default=CullPeaksOptions.rank_normalized_considered,
-        min=0.0,
-    )
 
-    def options(self) -> CullPeaksOptions:
-        """The same as the core's options."""
-        return CullPeaksOptions(**self.toDict())
-
-
+@with_options(DetectionOptions, "bad_planes", "temp_local_background_bin_size")
 class DetectPeaksConfig(
-    ImagesConfig, pipe_base.PipelineTaskConfig, pipelineConnections=DetectPeaksConnections
+    OptionsConfig, ImagesConfig, pipe_base.PipelineTaskConfig, pipelineConnections=DetectPeaksConnections
 ):
     """Options of `DetectPeaksTask`; the defaults are the stack's."""
 
     bands = ListField[str](doc="Bands to detect in; all there are if empty.", default=[])
-    threshold = RangeField(
-        dtype=float,
-        doc="Signal-to-noise ratio of the PSF-matched image above which a pixel is detected.",
-        default=DetectionOptions.threshold,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    grow_sigma = RangeField(
-        dtype=float,
-        doc="Footprints grow by this many PSF standard deviations.",
-        default=DetectionOptions.grow_sigma,
-        min=0.0,
-    )
-    min_new_peak_arcsec = RangeField(
-        dtype=float,
-        doc="A peak of a further band is new if it is farther than this from all others. Arcsec.",
-        default=DetectionOptions.min_new_peak_arcsec,
-        min=0.0,
-    )
-    max_same_peak_arcsec = RangeField(
-        dtype=float,
-        doc="A peak of a further band nearer than this to another is the same. Arcsec.",
-        default=DetectionOptions.max_same_peak_arcsec,
-        min=0.0,
-    )
-    band_priority = ListField[str](
-        doc="Order in which bands give their peaks.", default=list(DetectionOptions.band_priority)
-    )
     bad_mask_planes = ListField[str](
         doc="Mask planes whose pixels are left out.", default=list(DetectionOptions.bad_planes)
     )
 
-    do_temp_local_background = Field[bool](
-        doc="Look for the peaks of parents with several above a temporary local background? "
-        "Noise on the halo of a bright star makes no peaks then.",
-        default=DetectionOptions.do_temp_local_background,
-    )
     temp_local_background = ConfigField[TempLocalBackgroundConfig](
         dtype=TempLocalBackgroundConfig, doc="The temporary local background."
-    )
-    n_peaks_max_simple = RangeField(
-        dtype=int,
-        doc="Peaks that a parent may have in a band without being looked at above the local background.",
-        default=DetectionOptions.n_peaks_max_simple,
-        min=0,
     )
     cull_peaks = ConfigField[CullPeaksConfig](
         dtype=CullPeaksConfig, doc="Which peaks of a parent with many are dropped."
     )
 
-    def options(self) -> DetectionOptions:
+    def options(self, **others: Any) -> DetectionOptions:
         """The same as the core's options."""
-        return DetectionOptions(
-            threshold=self.threshold,
-            grow_sigma=self.grow_sigma,
-            min_new_peak_arcsec=self.min_new_peak_arcsec,
-            max_same_peak_arcsec=self.max_same_peak_arcsec,
-            band_priority=tuple(self.band_priority),
+        options: DetectionOptions = super().options(
             bad_planes=tuple(self.bad_mask_planes),
-            do_temp_local_background=self.do_temp_local_background,
             temp_local_background_bin_size=self.temp_local_background.bin_size,
-            n_peaks_max_simple=self.n_peaks_max_simple,
-            cull_peaks=self.cull_peaks.options(),
+            **others,
         )
-
-    def validate(self) -> None:
-        """Refuse values that do not go together."""
-        super().validate()
-        self.options()
+        return options
 
 
 class DetectPeaksTask(pipe_base.PipelineTask):

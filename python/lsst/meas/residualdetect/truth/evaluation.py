@@ -175,8 +175,9 @@ class EvaluationOptions:
     flux_ratio_edges: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
 
     def __post_init__(self) -> None:
-        if not self.match_radius_pix > 0:
-            raise ValueError(f"match_radius_pix is {self.match_radius_pix}; it must be positive")
+        for name in ("match_radius_pix", "neighbour_radius_pix"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         if self.match_rule not in MATCH_RULES:
             raise ValueError(f"match_rule is {self.match_rule!r}; expected one of {', '.join(MATCH_RULES)}")
         if not 0 <= self.faint_snr <= self.min_snr:
