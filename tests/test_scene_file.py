@@ -20,6 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.lib import recfunctions
 
 from conftest import make_scene
 from lsst.meas.residualdetect import SceneError
@@ -56,6 +57,30 @@ def test_optional_parts_stay_absent(tmp_path):
     back = read_scene_file(tmp_path / "bare.npz", pixel_scale_arcsec=0.168)
     assert (back.peaks, back.footprints, back.model, back.truth) == (None, None, None, None)
     assert back.scene.pixel_scale_arcsec == 0.168
+
+
+@pytest.mark.parametrize(
+    ("given", "band_map", "expected"),
+    [
+        ((b"g", b"r", b"i"), None, "gri"),
+        (("HSC-G", "HSC-R", "HSC-I"), None, "gri"),
+        (("g", "VR", "Y106"), None, ("g", "VR", "Y106")),
+        (("g", "VR", "Y106"), {"VR": "r", "Y106": "y"}, "gry"),
+        (("r", "i", "i2"), None, ("r", "i", "i2")),
+    ],
+)
+def test_bands_have_the_names_of_this_package(given, band_map, expected, tmp_path, caplog):
+    write_scene_file(tmp_path / "one.npz", _content(make_scene([])))
+    with np.load(tmp_path / "one.npz") as stored:
+        arrays = {**stored, "bands": np.array(given)}
+    texts = [band.decode() if isinstance(band, bytes) else band for band in given]
+    fields = dict(zip(("flux_g", "flux_r", "flux_i"), (f"flux_{text}" for text in texts), strict=True))
+    arrays["truth"] = recfunctions.rename_fields(arrays["truth"], fields)
+    np.savez(tmp_path / "two.npz", **arrays)
+    back = read_scene_file(tmp_path / "two.npz", band_map=band_map)
+    assert back.scene.bands == tuple(expected)
+    assert back.truth.dtype.names[3:] == tuple(f"flux_{band}" for band in expected)
+    assert ("two: takes band" in caplog.text) == (texts != list(expected))
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (2, 4), (6,), (1, 3, 2)])

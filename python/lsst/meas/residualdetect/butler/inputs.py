@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,12 @@ def _different_bands(paths: Sequence[Path]) -> Iterator[Scene]:
         yield coadd
 
 
-def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = None) -> Iterator[SceneFile]:
+def read_inputs(
+    paths: Sequence[Path],
+    *,
+    pixel_scale_arcsec: float | None = None,
+    band_map: Mapping[str, str] | None = None,
+) -> Iterator[SceneFile]:
     """Read what a user wants to ingest, one scene after the other.
 
     Parameters
@@ -50,6 +55,8 @@ def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = Non
         those with the same ``OBJECT`` card making a scene.
     pixel_scale_arcsec : `float`, optional
         Side of a pixel in place of what the files say.
+    band_map : `~collections.abc.Mapping` [`str`, `str`], optional
+        What names of bands in scene files mean; see `read_scene_file`.
 
     Yields
     ------
@@ -73,7 +80,7 @@ def read_inputs(paths: Sequence[Path], *, pixel_scale_arcsec: float | None = Non
             raise SceneError(f"{path}: expected a scene file (.npz) or a FITS coadd (.fits)")
     for (scene_file, _), parts in scenes.items():
         if scene_file:
-            yield read_scene_file(parts[0], pixel_scale_arcsec=scale)
+            yield read_scene_file(parts[0], pixel_scale_arcsec=scale, band_map=band_map)
         else:
             scene = stack_bands(_different_bands(parts), len(parts))
             yield SceneFile(scene if scale is None else replace(scene, pixel_scale_arcsec=scale))

@@ -26,7 +26,7 @@ import click
 
 from ..io.survey.fits_scene import FitsScene
 
-__all__ = ["fits_options", "read_images"]
+__all__ = ["band_map_of", "fits_options", "read_images"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -156,6 +156,11 @@ def _psfs(files: Sequence[str], widths: Sequence[str], images: Mapping[str, str]
     return psfs
 
 
+def band_map_of(given: Sequence[str]) -> dict[str, str] | None:
+    """What ``--band-map`` says, which holds for scene files as well."""
+    return _pairs(given, "--band-map") or None
+
+
 def read_images(
     images: Sequence[str],
     psfs: Sequence[str],
@@ -191,7 +196,6 @@ def read_images(
         "--noise": noise,
         "--mask": masks,
         "--mask-plane": planes,
-        "--band-map": band_map,
         "--peaks": peaks,
         "--footprints": footprints,
         "--image-scale": image_scale,
@@ -216,7 +220,7 @@ def read_images(
         noise=_pairs(noise, "--noise"),
         masks=_pairs(masks, "--mask"),
         mask_planes=bits or None,
-        band_map=_pairs(band_map, "--band-map"),
+        band_map=band_map_of(band_map),
         peaks=peaks,
         footprints=footprints,
         pixel_scale_arcsec=image_scale,

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import ended_by_signals, pipeline_path, progress_bar
-from .fits_arguments import fits_options, read_images
+from .fits_arguments import band_map_of, fits_options, read_images
 
 if TYPE_CHECKING:
     from ..io.scene_file import SceneFile
@@ -79,7 +79,9 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **ima
     said: list[str] = []
 
     def scenes() -> Iterator[SceneFile]:
-        from_files = read_inputs(files, pixel_scale_arcsec=pixel_scale)
+        from_files = read_inputs(
+            files, pixel_scale_arcsec=pixel_scale, band_map=band_map_of(images["band_map"])
+        )
         for content in chain(from_files, [] if of_images is None else [of_images]):
             height, width = content.scene.shape
             said.append(f"{content.scene.name}, {''.join(content.scene.bands)}, {height} x {width} pixels")

@@ -28,7 +28,7 @@ from ..detections import Detections
 from ..io.scene_file import SceneFile
 from ..scene import SceneError
 from .common import check_stems
-from .fits_arguments import read_images
+from .fits_arguments import band_map_of, read_images
 
 __all__ = ["check_inputs", "detections_of", "scene_contents", "scene_paths"]
 
@@ -62,7 +62,7 @@ def scene_contents(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> Itera
     if of_images is not None:
         yield Path(of_images.scene.name), of_images
     for path in scenes:
-        content = read_scene_file(path)
+        content = read_scene_file(path, band_map=band_map_of(images["band_map"]))
         remarks = Remarks(images["strict"])
         check_plausible(content.scene, remarks, content.peaks, content.footprints)
         for doubt in remarks.doubts:

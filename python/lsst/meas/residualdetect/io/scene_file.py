@@ -17,21 +17,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import recfunctions
 
 from ..psf_field import PsfSamples
 from ..scene import MASK_PLANES, Array, Scene, SceneError
+from .band_names import canonical_band
 from .whole_file import whole_file
 
 __all__ = ["SceneFile", "missing_truth_fields", "read_scene_file", "write_scene_file"]
+
+_log = logging.getLogger(__name__)
 
 _REQUIRED = ("images", "variance", "psfs", "bands")
 
@@ -92,18 +97,43 @@ def _psf_fields(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[PsfSamples, ...
     return tuple(PsfSamples(arrays["psf_places"], samples[:, band]) for band in range(n_bands))
 
 
-def _parse(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> SceneFile:
+def _bands(
+    given: npt.NDArray[Any], band_map: Mapping[str, str] | None, name: str
+) -> tuple[list[str], tuple[str, ...]]:
+    """Names of the bands as the file has them, and those that this package
+    has for them.
+    """
+    names = [band.decode() if isinstance(band, bytes) else str(band) for band in np.atleast_1d(given)]
+    bands = tuple(canonical_band(band, band_map) or band for band in names)
+    if band_map is None and len(set(bands)) < len(bands):
+        bands = tuple(names)  # such as i and i2, which only the user can choose from
+    taken = [f"{band!r} for {own!r}" for band, own in zip(names, bands, strict=True) if band != own]
+    if taken:
+        _log.warning("%s: takes band %s", name, ", ".join(taken))
+    return names, bands
+
+
+def _renamed(truth: npt.NDArray[Any], names: Sequence[str], bands: Sequence[str]) -> npt.NDArray[Any]:
+    """A truth table with fluxes of these bands."""
+    fields = {f"flux_{name}": f"flux_{band}" for name, band in zip(names, bands, strict=True)}
+    return recfunctions.rename_fields(truth, fields)
+
+
+def _parse(
+    arrays: Mapping[str, npt.NDArray[Any]], name: str, band_map: Mapping[str, str] | None
+) -> SceneFile:
     missing = [key for key in _REQUIRED if key not in arrays]
     if missing:
         raise SceneError(f"lacks {missing}; a scene file has {list(_REQUIRED)}, this one {sorted(arrays)}")
     planes = dict(MASK_PLANES)
     if "mask_planes" in arrays:
         planes = {str(plane): bit for bit, plane in enumerate(arrays["mask_planes"]) if str(plane)}
+    names, bands = _bands(arrays["bands"], band_map, name)
     scene = Scene(
         images=arrays["images"],
         variance=arrays["variance"],
         psfs=arrays["psfs"],
-        bands=tuple(str(band) for band in np.atleast_1d(arrays["bands"])),
+        bands=bands,
         mask=arrays.get("mask"),  # type: ignore[arg-type]  # None is the default
         name=name,
         origin=tuple(int(value) for value in arrays.get("origin", (0, 0))),  # type: ignore[arg-type]
@@ -124,11 +154,16 @@ def _parse(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> SceneFile:
         _check_shape("model", model, scene.images.shape)
         if not np.isfinite(model).all():
             raise SceneError("model has pixels that are not finite")
-    truth = _truth(arrays["truth"], scene.bands) if "truth" in arrays else None
+    truth = _truth(_renamed(arrays["truth"], names, bands), bands) if "truth" in arrays else None
     return SceneFile(scene, peaks, footprints, model, truth)
 
 
-def read_scene_file(path: str | os.PathLike[str], *, pixel_scale_arcsec: float | None = None) -> SceneFile:
+def read_scene_file(
+    path: str | os.PathLike[str],
+    *,
+    pixel_scale_arcsec: float | None = None,
+    band_map: Mapping[str, str] | None = None,
+) -> SceneFile:
     """Read and check a scene file.
 
     Parameters
@@ -145,6 +180,9 @@ def read_scene_file(path: str | os.PathLike[str], *, pixel_scale_arcsec: float |
     pixel_scale_arcsec : `float`, optional
         Side of a pixel, in place of what the file says; a file that does not
         say has LSST's 0.2.
+    band_map : `~collections.abc.Mapping` [`str`, `str`], optional
+        As for `~lsst.meas.residualdetect.io.band_names.canonical_band`: names
+        that it or this maps are replaced, with a warning; others stay.
 
     Returns
     -------
@@ -167,7 +205,7 @@ def read_scene_file(path: str | os.PathLike[str], *, pixel_scale_arcsec: float |
             arrays = {key: stored[key] for key in stored.files}
         if pixel_scale_arcsec is not None:
             arrays["pixel_scale_arcsec"] = np.array(pixel_scale_arcsec)
-        return _parse(arrays, path.stem)
+        return _parse(arrays, path.stem, band_map)
     except FileNotFoundError as error:
         raise SceneError(f"{path}: no such file") from error
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, KeyError) as error:
