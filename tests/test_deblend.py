@@ -439,7 +439,7 @@ def test_unknown_engines_and_senseless_options_are_refused(blend):
         DeblendOptions(min_snr=-1)
     with pytest.raises(DeblendError, match="max_components is 3"):
         DeblendOptions(max_components=3)
-    with pytest.raises(DeblendError, match="bad_planes is the string 'SAT'"):
+    with pytest.raises(DeblendError, match="bad_planes is 'SAT'; expected a tuple"):
         DeblendOptions(bad_planes="SAT")
 
 

@@ -202,6 +202,11 @@ def test_every_class_is_told_apart():
     found = by_id(evaluation.truth, "new_distance_pix")
     assert (found[101], found[106]) == (0.5, 0) and np.isnan(found[100])
     assert by_id(evaluation.peaks, "distance_pix")[51] == 2
+    # 101 is 5 pixels from 100, which is brighter in all bands together.
+    assert by_id(evaluation.truth, "neighbour_id")[101] == 100
+    assert by_id(evaluation.truth, "separation_pix")[101] == 5
+    fwhm = 2.35482 * SIGMA_PSF
+    assert by_id(evaluation.truth, "separation_fwhm")[101] == pytest.approx(5 / fwhm, rel=1e-3)
     assert by_id(evaluation.truth, "blended") == {n: n in (100, 102, 103) for n in range(100, 108)}
     assert evaluation.truth["class"].dtype == np.dtype(CLASS_DTYPE)
 

@@ -209,7 +209,7 @@ def test_a_model_that_does_not_fit_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bad_planes": "SAT"}, "the string 'SAT'"),
+        ({"bad_planes": "SAT"}, "bad_planes is 'SAT'; expected a tuple"),
         ({"min_bands": -1}, "min_bands is -1"),
         ({"min_distance_pix": -0.5}, "min_distance_pix is -0.5"),
         ({"score_threshold": float("nan")}, "not a number"),

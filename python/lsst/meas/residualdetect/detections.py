@@ -30,7 +30,7 @@ from .boxes import Box, is_inside, nearest_pixel
 __all__ = ["Detections", "Footprint", "Parent", "Peak", "positions_of"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Footprint:
     """A set of pixels, stored as horizontal spans.
 
@@ -47,7 +47,7 @@ class Footprint:
         spans = np.ascontiguousarray(self.spans, dtype=np.int32)
         if spans.ndim != 2 or spans.shape[1] != 3 or (spans[:, 1] >= spans[:, 2]).any():
             raise ValueError(f"spans of shape {spans.shape} are not rows of (y, x_first, x_after)")
-        object.__setattr__(self, "spans", spans)
+        self.spans = spans
 
     @classmethod
     def from_mask(cls, mask: npt.NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> Footprint:

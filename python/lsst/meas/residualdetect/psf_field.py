@@ -51,7 +51,7 @@ class PsfField(Protocol):
         """
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PsfSamples:
     """PSFs of some places; elsewhere that of the nearest is taken.
 
@@ -84,8 +84,8 @@ class PsfSamples:
         usable = np.array([is_usable_psf(image) for image in images], bool)
         if not usable.any():
             raise ValueError(f"none of {len(images)} PSF images is finite with a positive sum")
-        object.__setattr__(self, "places", places if usable.all() else places[usable])
-        object.__setattr__(self, "images", images if usable.all() else images[usable])
+        self.places = places if usable.all() else places[usable]
+        self.images = images if usable.all() else images[usable]
 
     @classmethod
     def of(

@@ -118,9 +118,8 @@ class DeblendOptions:
         return replace(self, sigma_pix=sharpest) if sharpest < _AS_WIDE * self.sigma_pix else self
 
     def __post_init__(self) -> None:
-        if isinstance(self.bad_planes, str):
-            raise DeblendError(f"bad_planes is the string {self.bad_planes!r}; expected several plane names")
-        object.__setattr__(self, "bad_planes", tuple(self.bad_planes))
+        if not isinstance(self.bad_planes, tuple):
+            raise DeblendError(f"bad_planes is {self.bad_planes!r}; expected a tuple of plane names")
         for name in (
             "sigma_pix",
             "max_iterations",

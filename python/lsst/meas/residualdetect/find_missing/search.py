@@ -73,8 +73,8 @@ class FindMissingOptions:
     singles_engine: str = "factorized"
 
     def __post_init__(self) -> None:
-        if isinstance(self.bad_planes, str):
-            raise ValueError(f"bad_planes is the string {self.bad_planes!r}; expected several plane names")
+        if not isinstance(self.bad_planes, tuple):
+            raise ValueError(f"bad_planes is {self.bad_planes!r}; expected a tuple of plane names")
         if self.score_threshold is not None and np.isnan(self.score_threshold):
             raise ValueError("score_threshold is not a number")
         for name in ("min_bands", "min_distance_pix"):

@@ -129,8 +129,6 @@ class SimulationOptions:
     structured_fraction: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bands", tuple(self.bands))
-        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
         for name, low, high in (
             ("exposure_factor", 1e-4, 1e4),
             ("depth_scatter", 0, 3),
