@@ -75,7 +75,7 @@ def test_between_parents_it_joins_the_one_it_overlaps_most(catalogue):
 
 def test_on_empty_sky_it_founds_a_parent(catalogue):
     after = add_candidates(catalogue, [_candidate(45, 50)], SCENE).detections
-    assert [parent.id for parent in after] == [4, 9, 10]
+    assert [parent.id for parent in after] == [4, 9, 9 + 2 * 3 + 1]
     assert after.parents[2].footprint.area == 25
     assert after.parents[:2] == catalogue.parents
 
@@ -141,8 +141,8 @@ def test_each_candidate_s_fate_is_told(catalogue):
         Fate.NEAR_SURER,
         Fate.TOO_FEW_BANDS,
     ]
-    assert after.placements[4] == Placement(Fate.ADDED, peak=8, parent=10)
-    assert (after.detections.parents[-1].id, after.detections.parents[-1].peaks[0].id) == (10, 8)
+    assert after.placements[4] == Placement(Fate.ADDED, peak=8, parent=16)
+    assert (after.detections.parents[-1].id, after.detections.parents[-1].peaks[0].id) == (16, 8)
 
 
 def test_a_surer_candidate_that_becomes_no_peak_hides_none(catalogue):

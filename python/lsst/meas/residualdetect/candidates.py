@@ -146,7 +146,10 @@ class _Catalogue:
         self.closed = {label for label, parent in enumerate(detections, start=1) if parent.id in left_alone}
         self._gained: dict[int, list[Footprint]] = {}
         self._next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
-        self._next_parent = max((parent.id for parent in detections), default=0) + 1
+        # A deblender numbers what it makes of parents, parts and children,
+        # after the last of them: at most two for a peak, which keep their ids.
+        last = max((parent.id for parent in detections), default=0)
+        self._next_parent = last + 1 + 2 * len(detections.peaks)
 
     def pixel(self, candidate: Candidate) -> tuple[int, int] | None:
         """Array indices of the pixel nearest to a candidate; none outside."""
@@ -217,7 +220,8 @@ def add_candidates(
     one its mask overlaps most, else it founds a parent. Masks are clipped to
     the image and to what no other parent holds, and footprints grow by the
     rest, so footprints never overlap. Old parents and peaks keep their ids
-    and order; a parent that gains nothing is returned as it is.
+    and order; a parent that gains nothing is returned as it is. Parents
+    founded are numbered after what a deblender may have numbered.
 
     Only a candidate that may become a peak itself keeps others from it: one
     in a parent left alone, or one seen in too few bands, hides nothing.

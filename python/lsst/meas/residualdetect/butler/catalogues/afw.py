@@ -251,7 +251,7 @@ def write_catalogue(detections: Detections, original: SourceCatalog, schemas: Sc
     known = {int(record.getId()) for record in original}
     for number in parents:
         if number not in known:
-            # Consecutive after the largest old one, as the core numbers them.
+            # The core numbers them, after all ids of a deblend.
             catalogue.addNew().setId(number)
     for record in catalogue:
         parent = parents[int(record.getId())]
