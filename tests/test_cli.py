@@ -88,6 +88,22 @@ def test_the_search_is_the_one_asked_for(blend, tmp_path):
     assert wrong.exit_code == 1 and "no mask planes ['SATT']" in wrong.output
 
 
+def test_detection_and_deblending_are_those_asked_for(blend, tmp_path):
+    blind = ("--detection", "threshold=1e9")
+    result = invoke("detect", blend, *CLASSICAL, "--out", tmp_path / "new.csv", *blind)
+    assert "0 new sources" in result.output
+    assert invoke("deblend", blend, "--out", tmp_path / "none", *blind).exit_code == 0
+    assert not len(read_scene_file(tmp_path / "none" / "blend.npz").peaks)
+    for number in (1, 50):
+        out = tmp_path / str(number)
+        result = invoke("deblend", blend, "--out", out, "--option", f"max_iterations={number}")
+        assert result.exit_code == 0, result.output
+    one, fifty = (read_scene_file(tmp_path / name / "blend.npz").model for name in ("1", "50"))
+    assert not np.array_equal(one, fifty)
+    wrong = invoke("deblend", blend, "--out", tmp_path / "x", "--detection", "cull_peaks.colour=2")
+    assert wrong.exit_code == 2 and "--detection cull_peaks.: unknown 'colour'" in wrong.output
+
+
 def test_detect_says_what_it_does_not_look_at(tmp_path):
     content = make_blend(1)
     y, x = BLEND_SOURCES[0][:2]

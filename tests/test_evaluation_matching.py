@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from lsst.meas.residualdetect.truth import EvaluationOptions
 from lsst.meas.residualdetect.truth.matching import match_in_turn, match_peaks
 from lsst.meas.residualdetect.truth.measures import brighter_neighbours
-from lsst.meas.residualdetect.truth.metrics import binned_recovery, median, ranking_curve, ratio
+from lsst.meas.residualdetect.truth.metrics import bin_label, binned_recovery, median, ranking_curve, ratio
 
 SIGMA = 1.5
 RADIUS = 2.5
@@ -211,3 +211,8 @@ def test_quotients_and_medians_of_nothing_are_nan() -> None:
     assert np.isnan(ratio(1, 0))
     assert np.isnan(median(np.array([np.nan])))
     assert median(np.array([np.nan, 1.0, 3.0])) == 2
+
+
+def test_bins_are_told_by_their_edges():
+    labels = [bin_label(*edges) for edges in ((-np.inf, 2.0), (2.0, 10.5), (10.5, np.inf))]
+    assert labels == ["< 2", "2-10.5", "≥ 10.5"]

@@ -197,6 +197,8 @@ def test_an_interval_is_as_wide_as_scenes_differ():
     wide = scene_interval(lambda w: float(w @ hits / (w @ tries)), 200, rng)
     assert wide[1] - wide[0] > 3 * (high - low)
     assert np.isnan(scene_interval(lambda w: 1.0, 1, rng)).all()
+    assert np.isnan(scene_interval(lambda w: np.nan, 5, rng)).all()
+    assert scene_interval(lambda w: 0.5, 5, rng) == (0.5, 0.5)
 
 
 def test_the_command_writes_tables_and_pictures(folder, tmp_path):

@@ -39,6 +39,7 @@ __all__ = [
     "check_parent",
     "check_stems",
     "console",
+    "detection_option",
     "ended_by_signals",
     "limit_option",
     "limits_of",
@@ -91,6 +92,15 @@ def search_of(given: Sequence[str], **others: Any) -> FindMissingOptions:
         raise click.UsageError(f"--search: there is an option of its own for {', '.join(twice)}")
     options = replace(options_of(FindMissingOptions, given, "--search"), **others)
     return replace(options, singles=replace(options.singles, bad_planes=options.bad_planes))
+
+
+detection_option = click.option(
+    "--detection",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How sources are detected where none are given, such as threshold=4 or"
+    " cull_peaks.rank_sufficient=10; see DetectionOptions. Several are possible.",
+)
 
 
 def options_of(cls: type[_Options], given: Sequence[str], option: str) -> _Options:

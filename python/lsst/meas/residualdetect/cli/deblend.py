@@ -25,7 +25,7 @@ import click
 
 from ..deblend import engine_names
 from ..detections import positions_of
-from .common import check_folder, progress_bar
+from .common import check_folder, detection_option, options_of, progress_bar
 from .fits_arguments import fits_options
 from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
 
@@ -45,7 +45,23 @@ __all__ = ["deblend"]
     show_default=True,
     help="Which deblender.",
 )
-def deblend(scenes: tuple[Path, ...], out: Path, engine: str, **images: Any) -> None:
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of the deblender, such as max_iterations=100 or bad_planes=SAT,CR; see DeblendOptions."
+    " Several are possible.",
+)
+@detection_option
+def deblend(
+    scenes: tuple[Path, ...],
+    out: Path,
+    engine: str,
+    options: tuple[str, ...],
+    detection: tuple[str, ...],
+    **images: Any,
+) -> None:
     """Write scene files again with the deblended model in them.
 
     The peaks of a scene file are deblended, or those that ordinary detection
@@ -57,10 +73,14 @@ def deblend(scenes: tuple[Path, ...], out: Path, engine: str, **images: Any) -> 
       residualdetect deblend scenes/*.npz --out deblended
       residualdetect deblend --image g=g.fits --image r=r.fits --psf-fwhm 0.7 --out deblended
     """
+    from ..deblend import DeblendOptions
     from ..deblend import deblend as run
+    from ..detection import DetectionOptions
     from ..io.scene_file import write_scene_file
 
     check_inputs(scenes, images)
+    how_to_deblend = options_of(DeblendOptions, options, "--option")
+    how_to_detect = options_of(DetectionOptions, detection, "--detection")
     check_folder(out)
     replaced = [path for path in scenes if path.resolve() == (out / f"{path.stem}.npz").resolve()]
     if replaced:
@@ -68,8 +88,8 @@ def deblend(scenes: tuple[Path, ...], out: Path, engine: str, **images: Any) -> 
     n_scenes = len(scenes) or 1
     with progress_bar("Deblending scenes", n_scenes) as progress:
         for path, content in scene_contents(scenes, images):
-            detections = detections_of(content, path)
-            model = run(content.scene, detections.parents, engine=engine)
+            detections = detections_of(content, path, how_to_detect)
+            model = run(content.scene, detections.parents, how_to_deblend, engine=engine)
             write_scene_file(
                 out / f"{content.scene.name}.npz",
                 replace(

@@ -30,7 +30,7 @@ from ..find_missing import Missing
 from ..io.table_file import check_table_ending, is_table_ending
 from ..scene import Array
 from ..scene_model import SceneModel
-from .common import check_parent, progress_bar, search_of, search_option
+from .common import check_parent, detection_option, options_of, progress_bar, search_of, search_option
 from .fits_arguments import fits_options
 from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
 from .sky_outputs import SkyOutputs, metadata, sky_tables
@@ -103,6 +103,7 @@ def _detector_options(detector: str, given: tuple[str, ...]) -> dict[str, Any]:
     help="Score from which a candidate is taken; the detector's own if not given.",
 )
 @search_option
+@detection_option
 def detect(
     scenes: tuple[Path, ...],
     out: Path,
@@ -111,6 +112,7 @@ def detect(
     detector_options: tuple[str, ...],
     threshold: float | None,
     search: tuple[str, ...],
+    detection: tuple[str, ...],
     regions: Path | None,
     catalogue: Path | None,
     model_images: Path | None,
@@ -140,6 +142,7 @@ def detect(
     from astropy.table import vstack
 
     from ..deblend import deblend
+    from ..detection import DetectionOptions
     from ..detectors import load_detector
     from ..find_missing import find_missing
     from ..io.table_file import write_table
@@ -161,12 +164,13 @@ def detect(
         )
     finder = load_detector(detector, model or "", **_detector_options(detector, detector_options))
     options = search_of(search, score_threshold=threshold)
+    how_to_detect = options_of(DetectionOptions, detection, "--detection")
     model_of_all: SceneModel | Array
     rows: list[tuple[Any, ...]] = []
     tables = []
     with progress_bar("Looking at scenes", len(scenes) or 1) as progress:
         for path, content in scene_contents(scenes, images):
-            detections = detections_of(content, path)
+            detections = detections_of(content, path, how_to_detect)
             scene = content.scene.with_bad(content.scene.bad(options.bad_planes))
             content = replace(content, scene=scene)
             if scene.bad().all():

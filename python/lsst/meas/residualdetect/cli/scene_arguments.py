@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from ..detection import detect, detections_at
+from ..detection import DetectionOptions, detect, detections_at
 from ..detections import Detections
 from ..io.scene_file import SceneFile
 from ..scene import SceneError
@@ -70,7 +70,9 @@ def scene_contents(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> Itera
         yield path, content
 
 
-def detections_of(content: SceneFile, path: Path) -> Detections:
+def detections_of(
+    content: SceneFile, path: Path, options: DetectionOptions = DetectionOptions()
+) -> Detections:
     """Catalogue of a scene file's own peaks, or of detected ones.
 
     Raises
@@ -79,8 +81,8 @@ def detections_of(content: SceneFile, path: Path) -> Detections:
         Raised with the file's name if its peaks do not fit its pixels.
     """
     if content.peaks is None:
-        return detect(content.scene)
+        return detect(content.scene, options)
     try:
-        return detections_at(content.scene, content.peaks, content.footprints)
+        return detections_at(content.scene, content.peaks, content.footprints, options)
     except ValueError as error:
         raise SceneError(f"{path}: {error}") from error
