@@ -17,11 +17,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from lsst.daf.butler import Butler
 
+from conftest import make_blend
+from lsst.meas.residualdetect.butler.repository import COADDS_COLLECTION, create_repository, ingest_scenes
+from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
@@ -47,14 +55,14 @@ def table(candidates):
     return np.array([(c.y, c.x, c.score) for c in candidates]).reshape(-1, 3)
 
 
-def assert_same(one, other):
+def assert_same(one, other, atol=0.01):
     """The same candidates, but for those that are hardly any."""
     one, other = (rows[rows[:, 2] > 0.1] for rows in (table(one), table(other)))
     assert len(one) == len(other) > 5
     # Equal scores may change places.
     one, other = (rows[np.lexsort(np.round(rows[:, :2], 1).T)] for rows in (one, other))
     np.testing.assert_allclose(one[:, :2], other[:, :2], atol=0.05)
-    np.testing.assert_allclose(one[:, 2], other[:, 2], atol=0.01)
+    np.testing.assert_allclose(one[:, 2], other[:, 2], atol=atol)
 
 
 def test_the_package_is_whole_small_and_calibrated(package):
@@ -118,6 +126,37 @@ def test_nothing_is_found_in_noise(package):
 
 
 @pytest.mark.train
-def test_both_runtimes_find_the_same(package, patch):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_both_runtimes_find_the_same(package, patch, device):
     pytest.importorskip("detectron2")
-    assert_same(load_detector("onnx").detect(*patch), load_detector("detectron2").detect(*patch))
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    other = load_detector("detectron2", device=device)
+    assert other.network.device == device
+    # On a GPU convolutions round otherwise.
+    assert_same(load_detector("onnx").detect(*patch), other.detect(*patch), atol=1e-3)
+
+
+def _candidates_of_a_run(repo, steps, first, output, *options):
+    """Candidates that a task of the embedded pipeline wrote."""
+    command = [str(Path(sys.executable).with_name("pipetask")), "run", "-b", str(repo)]
+    command += ["-p", f"{pipeline_path('embedded.yaml')}#{steps}", "-i", first, "-o", output]
+    command += ["--register-dataset-types", *(part for option in options for part in ("-c", option))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    where = {"skymap": "embedded", "tract": 0, "patch": 0}
+    return Butler.from_config(str(repo), collections=output).get("object_candidates_residual", where)
+
+
+@pytest.mark.train
+def test_the_task_takes_the_device_from_its_config(tmp_path):
+    pytest.importorskip("detectron2")
+    repo = tmp_path / "repo"
+    ingest_scenes(create_repository(repo), [make_blend(1)])
+    steps = "detectPeaks,deblend,residualDetection"
+    one = _candidates_of_a_run(repo, steps, COADDS_COLLECTION, "one")
+    options = ("residualDetection:detector=detectron2", "residualDetection:detector.active.device=cpu")
+    other = _candidates_of_a_run(repo, "residualDetection", "one", "other", *options)
+    assert len(one) == len(other) > 0
+    for name in ("y", "x", "score"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-3)
