@@ -38,7 +38,7 @@ from lsst.meas.residualdetect.io import lsst_image
 from lsst.meas.residualdetect.io.fits_common import FitsError
 from lsst.meas.residualdetect.io.lsst_image_file import is_lsst_image_file, read_lsst_image
 from lsst.meas.residualdetect.io.remarks import Remarks
-from lsst.meas.residualdetect.io.survey.fits_scene import read_fits_scene
+from lsst.meas.residualdetect.io.survey.fits_scene import band_of_file, read_fits_scene
 from lsst_images_files import (
     BANDS,
     CELL,
@@ -248,6 +248,10 @@ def test_what_cannot_be_read_is_named(files, tmp_path):
     make_cell_coadd("r").image.write(str(tmp_path / "image.fits"))
     with pytest.raises(FitsError, match=r"image\.fits: holds a Image, which has no mask and variance"):
         read_fits_scene({"r": tmp_path / "image.fits"})
+    assert band_of_file(files["r"]) == "r"
+    with pytest.raises(FitsError, match=r"masked\.fits: does not say which band this is"):
+        make_masked_image("r").write(str(tmp_path / "masked.fits"))
+        band_of_file(tmp_path / "masked.fits")
     content = read_fits_scene({"g": files["r"]})
     assert any("the file says that it is of band 'r'" in doubt for doubt in content.doubts)
 

@@ -24,6 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from lsst.daf.butler import Butler
 
 from conftest import make_blend, make_scene
@@ -38,10 +39,12 @@ from lsst.meas.residualdetect.butler.repository import (
     RepositoryError,
     create_repository,
     ingest_scenes,
+    ingested_scenes,
     leftovers,
     new_repository,
     open_repository,
 )
+from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.common import ended_by_signals
 from lsst.meas.residualdetect.io.fits_coadd import write_coadd
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
@@ -243,3 +246,32 @@ def test_an_image_form_is_told_by_its_storage_class():
     assert image_form_of("MultipleCellCoadd") == "afw_cells"
     with pytest.raises(DataModelError, match="stored as Mosaic cannot be read; known: ExposureF, "):
         image_form_of("Mosaic")
+
+
+def test_what_was_ingested_before_is_named(tmp_path):
+    scene = make_scene([(30, 30, 300.0), (12, 50, 200.0)], rng=np.random.default_rng(3))
+    write_scene_file(tmp_path / "blend.npz", SceneFile(scene))
+    repo = tmp_path / "repo"
+
+    def ingest(*options):
+        arguments = ["ingest", str(repo), str(tmp_path / "blend.npz"), *options]
+        return CliRunner().invoke(main, arguments)
+
+    assert "warning" not in ingest().output
+    again = ingest("--strict")
+    assert again.exit_code and "blend is in" in again.output and "already, as patch 0" in again.output
+    butler = open_repository(repo)
+    assert ingested_scenes(butler) == {"blend": 0}
+    again = ingest()
+    assert again.exit_code == 0 and "warning: blend is in" in again.output
+    assert ingested_scenes(open_repository(repo)) == {"blend": 1}
+
+
+def test_what_is_likely_wrong_is_told_when_it_is_ingested(tmp_path):
+    scene = make_scene([(30, 30, 300.0)], rng=np.random.default_rng(3))
+    write_scene_file(tmp_path / "blend.npz", SceneFile(replace(scene, variance=scene.variance / 100)))
+    result = CliRunner().invoke(main, ["ingest", str(tmp_path / "repo"), str(tmp_path / "blend.npz")])
+    assert result.exit_code == 0 and "warning: blend: band 'g': pixels scatter by" in result.output
+    command = ["ingest", str(tmp_path / "other"), str(tmp_path / "blend.npz"), "--strict"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code and "pixels scatter by" in result.output and not (tmp_path / "other").exists()

@@ -35,6 +35,7 @@ from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources import ResourcePath
 
 from ..detection import DetectionOptions, detections_at
+from ..io.fits_coadd import coadd_name
 from ..io.scene_file import SceneFile
 from ..scene import SceneError
 
@@ -45,6 +46,7 @@ __all__ = [
     "RepositoryError",
     "create_repository",
     "ingest_scenes",
+    "ingested_scenes",
     "leftovers",
     "new_repository",
     "open_repository",
@@ -192,6 +194,20 @@ def open_repository(root: Path, *, writeable: bool = False) -> Butler:
     if not butler.registry.queryDatasetTypes("deep_coadd"):
         raise RepositoryError(f"{root} is a Butler repository, but not one that ingest made")
     return butler
+
+
+def ingested_scenes(butler: Butler) -> dict[str, int]:
+    """Name and patch of each scene of an embedded repository, that of the
+    last patch if some share a name.
+    """
+    names: dict[str, int] = {}
+    patches = {
+        ref.dataId["patch"]: ref
+        for ref in butler.query_datasets("deep_coadd", COADDS_COLLECTION, limit=None, explain=False)
+    }
+    for patch in sorted(patches):
+        names[coadd_name(Path(butler.getURI(patches[patch]).ospath))] = int(patch)
+    return names
 
 
 def _insert_dimensions(butler: Butler, patch: int, bands: Sequence[str]) -> None:

@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ import click
 
 from .common import ended_by_signals, pipeline_path, progress_bar
 from .fits_arguments import band_map_of, fits_options, read_images
+from .scene_arguments import tell_doubts
 
 if TYPE_CHECKING:
     from ..io.scene_file import SceneFile
@@ -64,6 +65,7 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **ima
     from ..butler.repository import (
         COADDS_COLLECTION,
         ingest_scenes,
+        ingested_scenes,
         leftovers,
         new_repository,
         open_repository,
@@ -78,13 +80,21 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **ima
         )
     said: list[str] = []
 
-    def scenes() -> Iterator[SceneFile]:
+    def scenes(known: Mapping[str, int]) -> Iterator[SceneFile]:
+        strict = images["strict"]
         from_files = read_inputs(
             files, pixel_scale_arcsec=pixel_scale, band_map=band_map_of(images["band_map"])
         )
         for content in chain(from_files, [] if of_images is None else [of_images]):
-            height, width = content.scene.shape
-            said.append(f"{content.scene.name}, {''.join(content.scene.bands)}, {height} x {width} pixels")
+            if content is not of_images:
+                tell_doubts(content, strict=strict)
+            name, (height, width) = content.scene.name, content.scene.shape
+            if name in known:
+                twice = f"{name} is in {repo} already, as patch {known[name]}; it becomes another one"
+                if strict:
+                    raise click.UsageError(twice)
+                click.echo(f"warning: {twice}", err=True)
+            said.append(f"{name}, {''.join(content.scene.bands)}, {height} x {width} pixels")
             yield content
 
     is_new = not repo.exists() or (repo.is_dir() and not any(repo.iterdir()))
@@ -94,7 +104,8 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **ima
         opened as butler,
         progress_bar("Ingesting files", len(files) + (of_images is not None)) as progress,
     ):
-        patches = ingest_scenes(butler, scenes(), progress=progress)
+        known = {} if is_new else ingested_scenes(butler)
+        patches = ingest_scenes(butler, scenes(known), progress=progress)
     for patch, what in zip(patches, said, strict=True):
         click.echo(f"patch {patch}: {what}")
     click.echo(

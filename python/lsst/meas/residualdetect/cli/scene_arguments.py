@@ -30,7 +30,7 @@ from ..scene import SceneError
 from .common import check_stems
 from .fits_arguments import band_map_of, read_images
 
-__all__ = ["check_inputs", "detections_of", "scene_contents", "scene_paths"]
+__all__ = ["check_inputs", "detections_of", "scene_contents", "scene_paths", "tell_doubts"]
 
 scene_paths = click.argument(
     "scenes", nargs=-1, metavar="[SCENE]...", type=click.Path(dir_okay=False, path_type=Path)
@@ -54,8 +54,6 @@ def scene_contents(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> Itera
     images : `~collections.abc.Mapping`
         Arguments of `read_images`.
     """
-    from ..io.plausibility import check_plausible
-    from ..io.remarks import Remarks
     from ..io.scene_file import read_scene_file
 
     of_images = read_images(**images)
@@ -63,11 +61,25 @@ def scene_contents(scenes: tuple[Path, ...], images: Mapping[str, Any]) -> Itera
         yield Path(of_images.scene.name), of_images
     for path in scenes:
         content = read_scene_file(path, band_map=band_map_of(images["band_map"]))
-        remarks = Remarks(images["strict"])
-        check_plausible(content.scene, remarks, content.peaks, content.footprints)
-        for doubt in remarks.doubts:
-            click.echo(f"warning: {doubt}", err=True)
+        tell_doubts(content, strict=images["strict"])
         yield path, content
+
+
+def tell_doubts(content: SceneFile, *, strict: bool) -> None:
+    """Warn of what is likely wrong with a scene file, or refuse it.
+
+    Raises
+    ------
+    SceneError
+        Raised with the first doubt if ``strict``.
+    """
+    from ..io.plausibility import check_plausible
+    from ..io.remarks import Remarks
+
+    remarks = Remarks(strict)
+    check_plausible(content.scene, remarks, content.peaks, content.footprints)
+    for doubt in remarks.doubts:
+        click.echo(f"warning: {doubt}", err=True)
 
 
 def detections_of(

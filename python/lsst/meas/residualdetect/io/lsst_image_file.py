@@ -18,7 +18,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from .fits_common import FitsError
 from .lsst_image import LsstImage, noise_box, require_lsst_images, unpack
 from .remarks import Remarks
 
-__all__ = ["is_lsst_image_file", "read_lsst_image"]
+__all__ = ["band_of_lsst_image", "is_lsst_image_file", "read_lsst_image"]
 
 _SCHEMA = re.compile(r"https?://images\.lsst\.io/schemas/\w+-[\d.]+")
 
@@ -59,6 +60,37 @@ def _component(reader: Any, name: str, **kwargs: Any) -> Any:
         return None
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """A reader of a file; what goes wrong with it names the file."""
+    try:
+        require_lsst_images(f"{path}: reading this file")
+    except ImportError as error:
+        raise FitsError(str(error)) from error
+    from lsst.images.serialization import ArchiveReadError, open_archive
+
+    if not path.is_file():
+        raise FitsError(f"{path}: no such file")
+    compressed = path.suffix.lower() == ".gz"
+    try:
+        # Not by name, in which ? and % would not mean themselves.
+        with path.open("rb") as stream, open_archive(str(path) if compressed else stream) as reader:
+            yield reader
+    except (FitsError, SceneError):
+        raise
+    except (ArchiveReadError, ImportError, OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FitsError(f"{path}: {reason}") from error
+
+
+def band_of_lsst_image(path: Path) -> str | None:
+    """The band that a file says it is of, without reading its pixels; with
+    `read_lsst_image`'s errors.
+    """
+    with _open(path) as reader:
+        return getattr(reader.get_tree(), "band", None)
+
+
 def read_lsst_image(path: Path, remarks: Remarks) -> LsstImage:
     """Read a coadd that lsst.images wrote, in FITS or another encoding.
 
@@ -83,38 +115,22 @@ def read_lsst_image(path: Path, remarks: Remarks) -> LsstImage:
         Raised with the file's name if it cannot be read, or lsst.images is
         not installed.
     """
-    try:
-        require_lsst_images(f"{path}: reading this file")
-    except ImportError as error:
-        raise FitsError(str(error)) from error
-    from lsst.images import MaskedImage
-    from lsst.images.serialization import ArchiveReadError, open_archive
+    with _open(path) as reader:
+        from lsst.images import MaskedImage
 
-    if not path.is_file():
-        raise FitsError(f"{path}: no such file")
-    remarks.reads(path)
-    compressed = path.suffix.lower() == ".gz"
-    try:
-        # Not by name, in which ? and % would not mean themselves.
-        with path.open("rb") as stream, open_archive(str(path) if compressed else stream) as reader:
-            tree = reader.get_tree()
-            image = _component(reader, "masked_image")
-            if image is None:
-                image = reader.read()
-            if not isinstance(image, MaskedImage):
-                raise FitsError(f"{path}: holds a {type(image).__name__}, which has no mask and variance")
-            realizations = _component(reader, "noise_realizations", bbox=noise_box(image.bbox))
-            return unpack(
-                image,
-                remarks,
-                str(path),
-                psf=_component(reader, "psf"),
-                backgrounds=_component(reader, "backgrounds"),
-                realizations=realizations or (),
-                band=getattr(tree, "band", None),
-            )
-    except (FitsError, SceneError):
-        raise
-    except (ArchiveReadError, ImportError, OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FitsError(f"{path}: {reason}") from error
+        remarks.reads(path)
+        image = _component(reader, "masked_image")
+        if image is None:
+            image = reader.read()
+        if not isinstance(image, MaskedImage):
+            raise FitsError(f"{path}: holds a {type(image).__name__}, which has no mask and variance")
+        realizations = _component(reader, "noise_realizations", bbox=noise_box(image.bbox))
+        return unpack(
+            image,
+            remarks,
+            str(path),
+            psf=_component(reader, "psf"),
+            backgrounds=_component(reader, "backgrounds"),
+            realizations=realizations or (),
+            band=getattr(reader.get_tree(), "band", None),
+        )

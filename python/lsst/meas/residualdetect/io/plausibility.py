@@ -246,6 +246,8 @@ def check_plausible(
     remarks: Remarks,
     peaks: npt.NDArray[np.float64] | None = None,
     footprints: npt.NDArray[np.integer] | None = None,
+    *,
+    what: str = "",
 ) -> None:
     """Tell what is likely wrong with an input.
 
@@ -264,6 +266,8 @@ def check_plausible(
         Known sources (y, x), in patch coordinates.
     footprints : `numpy.ndarray`, (y, x), int, optional
         Labels of their footprints, 0 = none.
+    what : `str`, optional
+        What to call it in messages; the scene's name if absent.
 
     Raises
     ------
@@ -271,13 +275,14 @@ def check_plausible(
         Raised where doubts are errors.
     """
     bad = scene.bad()
+    name = what or scene.name
     for index, band in enumerate(scene.bands):
-        what = f"{scene.name}: band {band!r}" if scene.name else f"band {band!r}"
+        of_band = f"{name}: band {band!r}" if name else f"band {band!r}"
         good = ~bad[index]
-        _check_pixels(scene, index, good, remarks, what)
-        sigma = _check_noise(scene, index, good, remarks, what)
-        _check_sky(scene, index, good, sigma, remarks, what)
-        _check_psf(scene, index, remarks, what)
+        _check_pixels(scene, index, good, remarks, of_band)
+        sigma = _check_noise(scene, index, good, remarks, of_band)
+        _check_sky(scene, index, good, sigma, remarks, of_band)
+        _check_psf(scene, index, remarks, of_band)
     pixels = None
     if peaks is not None and len(peaks) and np.isfinite(peaks).all():
         _check_peaks(scene, peaks, bad, remarks)

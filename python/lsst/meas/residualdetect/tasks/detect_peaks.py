@@ -114,6 +114,8 @@ class DetectPeaksTask(pipe_base.PipelineTask):
             load_images(self.config.images),
             bands=self.config.bands,
             bad_planes=self.config.bad_mask_planes,
+            # What was ingested was checked then.
+            check=self.config.images != "array",
         )
         given: Any = getattr(inputRefs, "given", None)
         if given:

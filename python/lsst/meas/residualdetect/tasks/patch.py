@@ -31,6 +31,8 @@ from lsst.pipe.base.connections import DeferredDatasetRef
 
 from ..butler import IMAGE_FORMS, Images
 from ..butler.images.stack import stack_bands
+from ..io.plausibility import check_plausible
+from ..io.remarks import Remarks
 from ..scene import Scene, SceneError
 
 __all__ = [
@@ -106,6 +108,7 @@ def read_scene(
     bad_planes: Sequence[str],
     background_refs: Sequence[Any] = (),
     catalogue: Any = None,
+    check: bool = False,
 ) -> Scene:
     """Read the coadds of a quantum as a scene.
 
@@ -126,6 +129,9 @@ def read_scene(
         References to the coadds' backgrounds, if the coadds are in cells.
     catalogue : optional
         The Butler's detection catalogue; see `~lsst.meas.residualdetect.butler.Images.read`.
+    check : `bool`, optional
+        Log what is likely wrong with the pixels: where they come from others,
+        and enter here.
 
     Returns
     -------
@@ -159,4 +165,6 @@ def read_scene(
         raise SceneError(f"{data_id}: {error}") from error
     if scene.bad(bad_planes).all():
         raise pipe_base.NoWorkFound(f"{data_id}: every pixel of every band is masked")
+    if check:
+        check_plausible(scene, Remarks(), what=f"{data_id}")
     return scene

@@ -125,6 +125,8 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             bad_planes=self.config.bad_mask_planes,
             background_refs=backgrounds,
             catalogue=catalogue,
+            # In the other data model detection did it, or ingest.
+            check=self.config.data_model == "afw",
         )
         try:
             result = self.run(scene, detections, model)

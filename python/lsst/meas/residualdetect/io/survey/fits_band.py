@@ -112,7 +112,9 @@ def _coadd(remarks: Remarks, band: BandFiles) -> ImageOfBand:
     if wcs is None and coadd.projection is not None:
         remarks.doubt(f"{band}: its projection is no FITS WCS, nor near one; there will be no sky positions")
     fluxes = flux_scale({"BUNIT": coadd.unit}, remarks, str(band), scale**2 if scale else None)
-    pixels = (coadd.image * np.float64(fluxes.factor)).astype(np.float32)
+    pixels = coadd.image
+    if fluxes.factor != 1:
+        pixels = (pixels * np.float64(fluxes.factor)).astype(np.float32)
     return ImageOfBand(pixels, fluxes, None if wcs is None else SkyWcs(wcs), scale, coadd)
 
 

@@ -36,6 +36,7 @@ from ...psf_images import to_centered_shape
 from ...scene import DEFAULT_BAD_PLANES, Scene, SceneError
 from ..band_names import canonical_bands
 from ..fits_common import FitsError
+from ..lsst_image_file import band_of_lsst_image, is_lsst_image_file
 from ..plausibility import check_plausible
 from ..remarks import Remarks
 from ..scene_file import SceneFile
@@ -96,7 +97,8 @@ def band_of_file(path: PathLike) -> str:
     Returns
     -------
     band : `str`
-        From the cards ``BAND``, ``FILTER`` and their like; of a cube the
+        From the cards ``BAND``, ``FILTER`` and their like, or what
+        lsst.images wrote; of a cube the
         names of its planes (``BANDS``, as in the Legacy Surveys' cutouts)
         with commas between.
 
@@ -106,6 +108,11 @@ def band_of_file(path: PathLike) -> str:
         Raised if it says nothing.
     """
     name = FitsPath.parse(path)
+    if name.extension is None and is_lsst_image_file(name.path):
+        band = band_of_lsst_image(name.path)
+        if band is None:
+            raise FitsError(f"{name}: does not say which band this is; give it as i={name}")
+        return band
     with open_fits(name) as hdus:
         found = find_plane(hdus, name, ("image",))
         headers = [found[0].header] if found else []
@@ -259,6 +266,7 @@ def read_fits_scene(
         kernel, field = read_psf_image(remarks, band, given[0] if given else None, image, bad, scale)
         kernels.append(kernel)
         fields.append(field)
+    del image, bad  # of the last band, and what lsst.images holds of it
     check_agreement(wcses, shape, remarks)
     wcs = next(iter(wcses.values()), None)
     if len(set(units)) > 1:
