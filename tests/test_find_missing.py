@@ -78,6 +78,9 @@ def test_a_hidden_source_becomes_a_peak_of_its_parent():
     )
     assert missing.fates[Fate.ADDED] == len(missing.detections.peaks) - len(FOUND.peaks)
     assert missing.fates.total() == len(missing.candidates)
+    assert missing.new_peaks == tuple(peak for peak in missing.detections.peaks if peak.from_residual)
+    changed = [parent for parent in missing.detections if any(peak.from_residual for peak in parent.peaks)]
+    assert missing.n_changed_parents == len(changed) > 0
     assert missing.score_threshold == MatchedFilter().default_threshold
     np.testing.assert_array_equal(missing.residual, SCENE.images - MODEL.image(SCENE))
 
@@ -177,6 +180,7 @@ def test_iterations_count_on_from_what_is_there():
     image = MODEL.image(SCENE)
     second = find_missing(SCENE, first.detections, image, Fixed(_candidate(150.0, 240.0)))
     assert [peak.iteration for peak in second.detections.peaks if peak.from_residual] == [1, 2]
+    assert [peak.iteration for peak in second.new_peaks] == [2]
 
 
 def test_the_table_has_a_row_for_each_candidate_surest_first():
