@@ -40,18 +40,19 @@ from lsst.meas.residualdetect.experiments import comparison
 from lsst.meas.residualdetect.experiments.comparison import compare
 from lsst.meas.residualdetect.experiments.comparison_options import ComparisonOptions
 from lsst.meas.residualdetect.experiments.entry import make_entry
-from lsst.meas.residualdetect.experiments.experiment import rank_candidates, run_scene
+from lsst.meas.residualdetect.experiments.experiment import run_scene
 from lsst.meas.residualdetect.experiments.figures import write_figures
-from lsst.meas.residualdetect.experiments.known_scenes import KnownScene
 from lsst.meas.residualdetect.experiments.oracle import Oracle, chi2_gain
 from lsst.meas.residualdetect.experiments.outcome import read_outcome, write_outcome
 from lsst.meas.residualdetect.experiments.peers import peer_labels
 from lsst.meas.residualdetect.experiments.populations import POPULATIONS, population
 from lsst.meas.residualdetect.experiments.skies import SimulatedSky
 from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
+from lsst.meas.residualdetect.find_missing.candidate_classes import rank_candidates
 from lsst.meas.residualdetect.scene import MASK_PLANES
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.truth import EvaluationOptions, PeakClass
+from lsst.meas.residualdetect.truth.known_scenes import KnownScene
 from lsst.meas.residualdetect.truth.pooling import classified_curve, pooled_curve, target_rows
 from lsst.meas.residualdetect.truth.summary import strict_json
 from tiny_network import find_maxima, make_package

@@ -26,12 +26,12 @@ from click.testing import CliRunner
 from conftest import BLEND_SOURCES, HIDDEN, make_blend, make_scene
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.detection import detect
-from lsst.meas.residualdetect.experiments.degradation import Degradation, degraded
 from lsst.meas.residualdetect.experiments.experiment import run_scene
-from lsst.meas.residualdetect.experiments.known_scenes import KnownScene, read_known_scene
 from lsst.meas.residualdetect.experiments.peers import DEBLENDINGS, load_peers
 from lsst.meas.residualdetect.experiments.skies import FileSky
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
+from lsst.meas.residualdetect.truth.degradation import Degradation, degraded
+from lsst.meas.residualdetect.truth.known_scenes import KnownScene, read_known_scene
 from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA
 from lsst.meas.residualdetect.truth.metrics import ranking_curve
 from lsst.meas.residualdetect.truth.pooling import classified_curve
@@ -237,6 +237,6 @@ def test_noise_alone_has_nothing_to_split(package):
 
 
 def read_truth(content):
-    from lsst.meas.residualdetect.experiments.known_scenes import with_snr
+    from lsst.meas.residualdetect.truth.known_scenes import with_snr
 
     return with_snr(content.truth, content.scene)

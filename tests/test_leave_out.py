@@ -31,11 +31,11 @@ from lsst.meas.residualdetect.candidates import Candidate
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detections_at
-from lsst.meas.residualdetect.experiments.known_scenes import read_known_scene, scene_paths
 from lsst.meas.residualdetect.experiments.leave_out import LeftOut, leave_out, rounds
 from lsst.meas.residualdetect.experiments.leave_out_results import figures_of
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 from lsst.meas.residualdetect.scene import SceneError
+from lsst.meas.residualdetect.truth.known_scenes import read_known_scene, scene_paths
 from lsst.meas.residualdetect.truth.measures import source_snr
 from lsst.meas.residualdetect.truth.metrics import scene_interval
 

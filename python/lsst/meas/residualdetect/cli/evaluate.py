@@ -184,8 +184,8 @@ def evaluate(
 def _paths(scenes: Sequence[Path], split: Path | None) -> list[Path]:
     if not scenes:
         return []
-    from ..experiments.known_scenes import scene_paths
     from ..truth.blends import read_split
+    from ..truth.known_scenes import scene_paths
 
     return scene_paths(scenes, read_split(split)["validation"] if split else None)
 
@@ -198,8 +198,8 @@ def _file_sky(
     seed: int,
     engine: str,
 ) -> Sky:
-    from ..experiments.degradation import Degradation
     from ..experiments.skies import FileSky
+    from ..truth.degradation import Degradation
 
     name = scenes[0].resolve().stem if len(scenes) == 1 else "scenes"
     if degrade is None:

@@ -20,67 +20,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from astropy.table import Table
 
 from ..deblend import deblend
 from ..deblend.redeblend import redeblend
 from ..detectors import Detector
-from ..find_missing import FindMissingOptions, Missing, find_missing
+from ..find_missing import FindMissingOptions, find_missing
+from ..find_missing.candidate_classes import rank_candidates
 from ..scene_model import SceneModel
 from ..truth.evaluate_patch import evaluate_patch
-from ..truth.evaluation import Evaluation, EvaluationOptions, PatchResult
+from ..truth.evaluation import EvaluationOptions, PatchResult
+from ..truth.known_scenes import KnownScene, Truth
 from ..truth.measures import psf_sigma_pix
-from .known_scenes import KnownScene, Truth
 from .oracle import Oracle, chi2_gain
 from .outcome import Outcome
 
-__all__ = ["classify_candidates", "rank_candidates", "run_scene"]
-
-
-def classify_candidates(
-    missing: Missing, model: SceneModel, truth: Truth, options: EvaluationOptions | None = None
-) -> Evaluation:
-    """Classify candidates as if all had become peaks, whatever their score;
-    nothing is deblended again for that.
-
-    Parameters
-    ----------
-    missing : `Missing`
-        What a detector found. Candidates too near to a peak or a surer one,
-        or in too few bands, are dropped as in a run.
-    model : `SceneModel`
-        The model that was looked at.
-    truth : `numpy.ndarray`, structured
-        True sources; see `PatchResult`.
-    options : `EvaluationOptions`, optional
-        Limits; the defaults if absent.
-
-    Returns
-    -------
-    evaluation : `Evaluation`
-        Whose peaks are the candidates that are left.
-    """
-    scene = missing.scene
-    everything = missing.at_threshold(float("-inf")).detections
-    return evaluate_patch(
-        PatchResult(scene.name, scene, missing.before, everything, model, model, truth), options
-    )
-
-
-def rank_candidates(
-    missing: Missing, model: SceneModel, truth: Truth, options: EvaluationOptions | None = None
-) -> Table:
-    """Rank the candidates of `classify_candidates`, with its parameters.
-
-    Returns
-    -------
-    ranking : `astropy.table.Table`
-        One row per candidate left, surest first: ``score``, ``class``,
-        ``target`` and ``true_id`` as in `Evaluation.peaks`.
-    """
-    peaks = classify_candidates(missing, model, truth, options).peaks
-    ranking = peaks["score", "class", "target", "true_id"]
-    return ranking[np.argsort(-ranking["score"], kind="stable")]
+__all__ = ["run_scene"]
 
 
 def _run_detector(

@@ -39,9 +39,9 @@ from ..plots.close_ups import CloseUp, take_close_up
 from ..plots.pictures import white_balance
 from ..scene_model import SceneModel
 from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass
+from ..truth.known_scenes import KnownScene
 from ..truth.measures import FWHM_PER_SIGMA, psf_sigma_pix, source_snr
 from ..truth.taxonomy import TruthLabels, classify_new_peaks
-from .known_scenes import KnownScene
 
 __all__ = ["LeftOut", "leave_out", "rounds"]
 

@@ -26,7 +26,7 @@ from astropy.table import vstack
 
 from ..find_missing import FindMissingOptions
 from ..threads import in_processes
-from .known_scenes import read_known_scene
+from ..truth.known_scenes import read_known_scene
 from .leave_out import LeftOut, leave_out
 from .peers import load_peers, load_peers_once
 

@@ -27,8 +27,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..detection import detect
-from .degradation import Degradation, degraded
-from .known_scenes import KnownScene, read_known_scene
+from ..truth.degradation import Degradation, degraded
+from ..truth.known_scenes import KnownScene, read_known_scene
 from .populations import population
 
 __all__ = ["FileSky", "SimulatedSky", "Sky"]

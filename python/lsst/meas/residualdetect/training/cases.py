@@ -31,8 +31,6 @@ import numpy as np
 
 from ..deblend import check_engine, deblend
 from ..detections import Detections, positions_of
-from ..experiments.degradation import Degradation, degraded
-from ..experiments.known_scenes import KnownScene, Truth, read_known_scene
 from ..io.fits_detections import read_detections, write_detections
 from ..io.fits_models import read_model, write_model
 from ..io.scene_file import SceneFile, read_scene_file, write_scene_file
@@ -40,7 +38,9 @@ from ..io.whole_file import whole_file
 from ..scene import Scene
 from ..scene_model import SceneModel
 from ..threads import worker_processes
+from ..truth.degradation import Degradation, degraded
 from ..truth.evaluation import EvaluationOptions
+from ..truth.known_scenes import KnownScene, Truth, read_known_scene
 from ..truth.measures import source_snr
 from .generate import draw_scene
 from .hosts import Host, read_hosts

@@ -28,8 +28,8 @@ from scipy.spatial import KDTree
 
 from ..detections import positions_of
 from ..detectors.mask_rcnn import MaskRcnn
-from ..experiments.experiment import classify_candidates
 from ..find_missing import find_missing
+from ..find_missing.candidate_classes import classify_candidates
 from ..network.covariates import covariates
 from ..network.detectron2 import Detectron2Network
 from ..network.features import in_noise_units

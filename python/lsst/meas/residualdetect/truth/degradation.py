@@ -29,10 +29,10 @@ from ..deblend import deblend
 from ..detection import detect, detections_at
 from ..detections import positions_of
 from ..scene import Scene
-from ..truth.evaluation import EvaluationOptions
-from ..truth.measures import FWHM_PER_SIGMA, source_snr
-from ..truth.worse import make_worse
+from .evaluation import EvaluationOptions
 from .known_scenes import KnownScene, Truth
+from .measures import FWHM_PER_SIGMA, source_snr
+from .worse import make_worse
 
 __all__ = ["Degradation", "degraded"]
 

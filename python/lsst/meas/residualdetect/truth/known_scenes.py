@@ -32,7 +32,7 @@ from ..detections import Detections
 from ..io.scene_file import read_scene_file
 from ..noise import expected_snr
 from ..scene import Scene, SceneError
-from ..truth.blends import told_of
+from .blends import told_of
 
 __all__ = ["KnownScene", "Truth", "read_known_scene", "scene_paths", "with_snr"]
 
