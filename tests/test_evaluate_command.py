@@ -44,7 +44,7 @@ from lsst.meas.residualdetect.experiments.experiment import run_scene
 from lsst.meas.residualdetect.experiments.figures import write_figures
 from lsst.meas.residualdetect.experiments.oracle import Oracle, chi2_gain
 from lsst.meas.residualdetect.experiments.outcome import read_outcome, write_outcome
-from lsst.meas.residualdetect.experiments.peers import peer_labels
+from lsst.meas.residualdetect.experiments.peers import load_peers, peer_labels
 from lsst.meas.residualdetect.experiments.populations import POPULATIONS, population
 from lsst.meas.residualdetect.experiments.skies import SimulatedSky
 from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
@@ -195,6 +195,7 @@ def test_results_of_other_options_are_refused(folder, entries):
         ({"n_iterations": 2}, "n_iterations 1 .now 2."),
         ({"skies": (replace(SKY, size=120),)}, r"dense.shape \[100, 100\] .now \[120, 120\]."),
         ({"limits": EvaluationOptions(min_snr=7.0)}, r"evaluation.min_snr 8.0 .now 7.0."),
+        ({"detector_options": ("matched_filter.min_score=6",)}, r"matched_filter.options \[\] .now"),
         ({"search": FindMissingOptions(min_distance_pix=2.0)}, r"search.min_distance_pix 1.5 .now 2.0."),
     ):
         with pytest.raises(ValueError, match=message):
@@ -239,6 +240,24 @@ def test_results_of_another_model_of_that_name_are_refused(tmp_path, monkeypatch
     # What runs no network goes with any.
     with pytest.raises(KeyboardInterrupt):
         compare(tmp_path / "results", replace(options, detectors=("matched_filter",)), jobs=1)
+
+
+def test_detectors_are_made_with_the_options_given():
+    names = ("matched_filter", "onnx", "oracle")
+    peers = load_peers(names, options=("matched_filter.min_score=6", "onnx.min_score=0.5"))
+    assert (peers["matched_filter"].config.min_score, peers["onnx"].min_score) == (6, 0.5)
+    for wrong, message in (
+        ("onnx.colour=2", "'onnx' has no option 'colour'"),
+        ("onnx.min_score=many", "'onnx': .*min_score"),
+        ("sep.contrast=1", "is no option of matched_filter, onnx, oracle"),
+        ("min_score=2", "is no option of"),
+    ):
+        with pytest.raises(DetectorError, match=message):
+            load_peers(names, options=(wrong,))
+    pytest.importorskip("sep")
+    assert load_peers(("sep",), options=("sep.contrast=0.01", "sep.min_area=9"))["sep"].contrast == 0.01
+    with pytest.raises(DetectorError, match="colour"):
+        load_peers(("sep",), options=("sep.colour=1",))
 
 
 def test_unknown_names_are_refused_before_any_work(tmp_path):

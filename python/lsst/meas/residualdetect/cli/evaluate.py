@@ -105,6 +105,13 @@ __all__ = ["evaluate"]
     " detectron2.",
 )
 @click.option(
+    "--option",
+    "detector_options",
+    multiple=True,
+    metavar="DETECTOR.NAME=VALUE",
+    help="Option of a detector, such as onnx.min_score=0.1 or sep.contrast=0.001; several are possible.",
+)
+@click.option(
     "--iterations", type=click.IntRange(1, 5), default=1, show_default=True, help="Rounds of re-deblending."
 )
 @click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
@@ -124,6 +131,7 @@ def evaluate(
     degrade: str | None,
     detectors: tuple[str, ...],
     models: tuple[str, ...],
+    detector_options: tuple[str, ...],
     iterations: int,
     engine: str,
     limits: tuple[str, ...],
@@ -167,7 +175,7 @@ def evaluate(
     if leave_out:
         if ORACLE in detectors or limits or iterations > 1:
             raise click.UsageError("--leave-out does not go with the oracle, --limit or --iterations")
-        _leave_out(out, paths, pixel_scale, detectors, models, options, seed, jobs)
+        _leave_out(out, paths, pixel_scale, detectors, models, detector_options, options, seed, jobs)
         return
     skies: Sequence[Sky]
     if scenes:
@@ -177,7 +185,11 @@ def evaluate(
 
         skies = [SimulatedSky(name, number, seed, size) for name in dict.fromkeys(populations)]
     _compare(
-        out, ComparisonOptions(tuple(skies), detectors, models, iterations, options, limits_of(limits)), jobs
+        out,
+        ComparisonOptions(
+            tuple(skies), detectors, models, iterations, options, limits_of(limits), detector_options
+        ),
+        jobs,
     )
 
 
@@ -239,6 +251,7 @@ def _leave_out(
     pixel_scale: float | None,
     detectors: tuple[str, ...],
     models: tuple[str, ...],
+    detector_options: tuple[str, ...],
     search: FindMissingOptions,
     seed: int,
     jobs: int,
@@ -253,6 +266,7 @@ def _leave_out(
             paths,
             detectors,
             models=models,
+            detector_options=detector_options,
             pixel_scale_arcsec=pixel_scale,
             search=search,
             seed=seed,

@@ -38,7 +38,7 @@ def _outcome_path(folder: Path, name: str, detector: str, number: int) -> Path:
 
 
 def _run_job(folder: Path, options: ComparisonOptions, sky: Sky, number: int, missing: Sequence[str]) -> None:
-    detectors = load_peers_once(options.detectors, options.models)
+    detectors = load_peers_once(options.detectors, options.models, options.detector_options)
     outcomes = run_scene(
         sky.scene(number),
         {detector: detectors.get(detector) for detector in missing},
@@ -85,7 +85,7 @@ def compare(
         Raised if a detector or deblender is unknown, a scene has no truth,
         or the folder holds results of other options.
     """
-    load_peers(options.detectors, options.models)  # complains before work is done
+    load_peers(options.detectors, options.models, options.detector_options)  # complains before work is done
     claim_folder(folder, options)
     todo: list[tuple[Path, ComparisonOptions, Sky, int, list[str]]] = []
     for sky in options.skies:

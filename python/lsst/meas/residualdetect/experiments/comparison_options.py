@@ -53,6 +53,8 @@ class ComparisonOptions:
         How candidates become peaks, and how sources are deblended.
     limits : `EvaluationOptions`
         What counts.
+    detector_options : `tuple` [`str`, ...]
+        Options of detectors; see `load_peers`.
     """
 
     skies: tuple[Sky, ...]
@@ -61,6 +63,7 @@ class ComparisonOptions:
     n_iterations: int = 1
     search: FindMissingOptions = FindMissingOptions()
     limits: EvaluationOptions = EvaluationOptions()
+    detector_options: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,7 +89,9 @@ def _model_facts(options: ComparisonOptions) -> dict[str, str]:
 
 def _facts(options: ComparisonOptions) -> dict[str, Any]:
     """What the outcome of a scene depends on, as JSON keeps it."""
-    facts = {"n_iterations": options.n_iterations, **_model_facts(options)}
+    facts: dict[str, Any] = {"n_iterations": options.n_iterations, **_model_facts(options)}
+    for name in options.detectors:
+        facts[f"{name}.options"] = sorted(t for t in options.detector_options if t.startswith(f"{name}."))
     kinds: dict[str, Any] = {sky.name: sky.facts() for sky in options.skies}
     kinds |= {"evaluation": asdict(options.limits), "search": asdict(options.search)}
     for name, kind in kinds.items():

@@ -40,13 +40,14 @@ def _run_files(
     paths: Sequence[Path],
     detectors: tuple[str, ...],
     models: tuple[str, ...],
+    options: tuple[str, ...],
     pixel_scale_arcsec: float | None,
     seed: tuple[int, int],
     search: FindMissingOptions,
 ) -> list[LeftOut]:
     rng = np.random.default_rng(np.random.SeedSequence(seed[0], spawn_key=(seed[1],)))
     scenes = [read_known_scene(path, pixel_scale_arcsec) for path in paths]
-    return leave_out(scenes, load_peers_once(detectors, models), rng, search=search)
+    return leave_out(scenes, load_peers_once(detectors, models, options), rng, search=search)
 
 
 def leave_out_files(
@@ -54,6 +55,7 @@ def leave_out_files(
     detectors: Sequence[str],
     *,
     models: Sequence[str] = (),
+    detector_options: Sequence[str] = (),
     pixel_scale_arcsec: float | None = None,
     search: FindMissingOptions = FindMissingOptions(),
     seed: int = 0,
@@ -70,6 +72,8 @@ def leave_out_files(
         Names of detectors.
     models : `~collections.abc.Sequence` [`str`], optional
         Model packages; those that need one run each of them.
+    detector_options : `~collections.abc.Sequence` [`str`], optional
+        Options of detectors; see `load_peers`.
     pixel_scale_arcsec : `float`, optional
         Side of a pixel, if the files do not say it right.
     search : `FindMissingOptions`, optional
@@ -91,13 +95,14 @@ def leave_out_files(
     SceneError
         Raised with the file's name if one cannot be read.
     """
-    n_peers = len(load_peers(detectors, models))
+    n_peers = len(load_peers(detectors, models, detector_options))
     starts = range(0, len(paths), _FILES_AT_ONCE)
     pieces = [
         (
             paths[first : first + _FILES_AT_ONCE],
             tuple(detectors),
             tuple(models),
+            tuple(detector_options),
             pixel_scale_arcsec,
             (seed, number),
             search,

@@ -19,8 +19,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from ..detectors import Detector, DetectorError, detector_names, load_detector, takes_model
 from ..network.package import DEFAULT_MODEL, load_package
@@ -33,13 +35,29 @@ DEBLENDINGS: Mapping[str, str] = {"sep": "SepDeblending", "photutils": "Photutil
 """Packages that a user has who knows no residuals, and the classes that look with them."""
 
 
-def _deblending(package: str) -> Detector:
+def _deblending(package: str, **options: Any) -> Detector:
     try:
         module = import_module(f"{__package__}.{package}_peer")
     except ImportError as error:
         raise DetectorError(f"{error}; install {package} to measure its deblending") from error
-    detector: Callable[[], Detector] = getattr(module, DEBLENDINGS[package])
-    return detector()
+    detector: Callable[..., Detector] = getattr(module, DEBLENDINGS[package])
+    try:
+        return detector(**options)
+    except TypeError as error:  # there is none of that name
+        raise DetectorError(f"detector {package!r}: {error}") from error
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _options_of(name: str, given: Sequence[str]) -> dict[str, Any]:
+    """Options of one detector of texts like ``onnx.min_score=0.1``."""
+    own = (text.removeprefix(f"{name}.") for text in given if text.startswith(f"{name}."))
+    return {option: _value(value) for option, _, value in (text.partition("=") for text in own)}
 
 
 def peer_names() -> tuple[str, ...]:
@@ -82,7 +100,9 @@ def peer_labels(names: Sequence[str], models: Sequence[str] = ()) -> dict[str, t
     return labels
 
 
-def load_peers(names: Sequence[str], models: Sequence[str] = ()) -> dict[str, Detector]:
+def load_peers(
+    names: Sequence[str], models: Sequence[str] = (), options: Sequence[str] = ()
+) -> dict[str, Detector]:
     """Make detectors by name.
 
     Parameters
@@ -90,6 +110,8 @@ def load_peers(names: Sequence[str], models: Sequence[str] = ()) -> dict[str, De
     names, models
         As for `peer_labels`. `ORACLE` is passed over: it is made for each
         scene anew.
+    options : `~collections.abc.Sequence` [`str`], optional
+        Options of the detectors, such as ``onnx.min_score=0.1``.
 
     Returns
     -------
@@ -99,16 +121,24 @@ def load_peers(names: Sequence[str], models: Sequence[str] = ()) -> dict[str, De
     Raises
     ------
     DetectorError
-        Raised if there is none of a name, or it needs what is not installed.
+        Raised if there is none of a name, it has no such option, or it needs
+        what is not installed.
     """
+    for text in options:
+        if text.partition(".")[0] not in set(names) - {ORACLE} or "=" not in text:
+            raise DetectorError(f"{text!r} is no option of {', '.join(names)}, as in {names[0]}.NAME=VALUE")
     return {
-        label: _deblending(name) if name in DEBLENDINGS else load_detector(name, model)
+        label: _deblending(name, **_options_of(name, options))
+        if name in DEBLENDINGS
+        else load_detector(name, model, **_options_of(name, options))
         for label, (name, model) in peer_labels(names, models).items()
         if name != ORACLE
     }
 
 
 @cache
-def load_peers_once(names: tuple[str, ...], models: tuple[str, ...]) -> dict[str, Detector]:
+def load_peers_once(
+    names: tuple[str, ...], models: tuple[str, ...], options: tuple[str, ...] = ()
+) -> dict[str, Detector]:
     """`load_peers`, but once in each process."""
-    return load_peers(names, models)
+    return load_peers(names, models, options)
