@@ -55,7 +55,7 @@ ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "doc" / "figures.json"
 TEMPLATES = ROOT / "doc" / "_figures"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "doc").glob("*.md")))
-BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(\n<!-- end of figures -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 SEED = 9000
 PEERS = ("matched_filter", "sep", "photutils", "onnx")
@@ -85,7 +85,6 @@ def _entry(figures: Mapping[str, Any]) -> dict[str, Any]:
         found = (first[group][f"{name}_before"], first[group][f"{name}_after"])
         return [item["all"] if isinstance(item, Mapping) else item for item in found]
 
-    at_purity = figures["recovery_at_purity"]
     return {
         "n_truth": first["n_truth"],
         "n_to_find": first["n_unrecognized"],
@@ -93,7 +92,7 @@ def _entry(figures: Mapping[str, Any]) -> dict[str, Any]:
             "value": figures["average_precision"],
             "interval": figures["average_precision_interval"],
         },
-        "at_purity": {"value": at_purity["recovery"], "interval": at_purity["interval"]},
+        **{f"at_{100 * float(purity):g}": found for purity, found in figures["recovery_at_purity"].items()},
         "gain_over_25": figures["targets_with_chi2_gain_over_25"],
         "recovery": first["recovery"],
         "purity": first["purity"],
@@ -256,7 +255,7 @@ def filled(text: str, figures: Mapping[str, Any]) -> str:
         needs = set(re.findall(r"figures\.(\w+)", source))
         if not needs <= figures.keys():
             return match[0]
-        return match[1] + jinja.from_string(source).render().strip() + match[3]
+        return f"{match[1]}{jinja.from_string(source).render().strip()}\n{match[3]}"
 
     return BLOCK.sub(block, text)
 
@@ -322,7 +321,7 @@ def main(
             "threshold": package.score_threshold,
             "results": _short(read(work / name)),
         }
-        FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     fill(figures)
 
 
