@@ -60,6 +60,16 @@ def test_a_name_in_both_lists_is_refused(tmp_path):
         read_split(tmp_path / "split.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["training: [a]", "training: abc\nvalidation: [b]", "{training: [a], validation: [b], more: []}", "["],
+)
+def test_what_is_no_split_is_refused_by_the_file_s_name(tmp_path, text):
+    (tmp_path / "split.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"split\.yaml: expected just the lists training and validation"):
+        read_split(tmp_path / "split.yaml")
+
+
 def test_blends_that_are_not_there_are_missed(tmp_path):
     with pytest.raises(FileNotFoundError, match="do not come with this package"):
         read_hosts(tmp_path / "none", ["a"], 0.2)

@@ -260,7 +260,7 @@ def add_candidates(
         raise ValueError(f"iteration is {iteration}; residual detections are numbered from 1")
     catalogue = _Catalogue(detections, scene, left_alone)
     placements: dict[int, Placement] = {}
-    places = np.array([(candidate.y, candidate.x) for candidate in candidates]).reshape(-1, 2)
+    places = positions_of(candidates)
     known = positions_of(detections.peaks)
     near_peak = near_known(places, known, min_distance_pix)
     usable = []

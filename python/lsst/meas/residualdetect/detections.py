@@ -17,9 +17,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -158,9 +159,21 @@ class Peak:
         return self.iteration > 0
 
 
-def positions_of(peaks: Sequence[Peak]) -> npt.NDArray[np.float64]:
-    """Positions (y, x) of peaks: (n, 2), float64."""
-    return np.array([(peak.y, peak.x) for peak in peaks], np.float64).reshape(-1, 2)
+class Placed(Protocol):
+    """What has a position in patch coordinates: a peak, a candidate."""
+
+    @property
+    def y(self) -> float:
+        """Row."""
+
+    @property
+    def x(self) -> float:
+        """Column."""
+
+
+def positions_of(placed: Iterable[Placed]) -> npt.NDArray[np.float64]:
+    """Positions (y, x) of peaks or candidates: (n, 2), float64."""
+    return np.array([(one.y, one.x) for one in placed], np.float64).reshape(-1, 2)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from ..boxes import nearest_pixel
+from ..detections import positions_of
 from .convolve import BandConvolver
 from .cutouts import Cutout, common_shape
 
@@ -146,7 +147,7 @@ def make_batch(cutouts: Sequence[Cutout], device: torch.device) -> Batch:
     first = np.array([np.add([s.start for s in c.box], c.field.scene.origin) for c in cutouts])[owner]
     peaks = [peak for cutout in cutouts for peak, _ in cutout.components]
     components = [component for cutout in cutouts for _, component in cutout.components]
-    places = np.array([(peak.y, peak.x) for peak in peaks])
+    places = positions_of(peaks)
     positions, pixels = places - first, nearest_pixel(places, first)
     kernels = np.stack([field.kernels for field in fields])
     kernel_set = torch.tensor([fields.index(cutout.field) for cutout in cutouts], device=device)

@@ -27,7 +27,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from ..boxes import nearest_pixel
-from ..detections import Detections, Parent
+from ..detections import Detections, Parent, positions_of
 from ..scene import Array, Scene
 from ..scene_model import SceneModel
 from . import DeblendOptions, deblend
@@ -103,7 +103,7 @@ class Unmodelled:
         """What `hidden` hides of a parent of which some peaks have no model,
         in its box.
         """
-        places = nearest_pixel([(peak.y, peak.x) for peak in parent.peaks], scene.origin)
+        places = nearest_pixel(positions_of(parent.peaks), scene.origin)
         lacks = np.array([peak.id in self.peaks for peak in parent.peaks])
         own = mask.copy()
         if not lacks.all():

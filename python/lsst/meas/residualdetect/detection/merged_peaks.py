@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ..detections import Peak
+from ..detections import Peak, positions_of
 from ..scene import Array
 
 __all__ = ["BandPeaks", "CullPeaksOptions", "cull_peaks", "merge_peaks"]
@@ -125,7 +125,7 @@ def merge_peaks(
         n_peaks = len(peaks.positions)
         distance, nearest = np.full(n_peaks, np.inf), np.zeros(n_peaks, int)
         if merged:
-            distance, nearest = cKDTree([(peak.y, peak.x) for peak in merged]).query(peaks.positions)
+            distance, nearest = cKDTree(positions_of(merged)).query(peaks.positions)
         for (y, x), height, away, same in zip(
             peaks.positions.tolist(), peaks.heights.tolist(), distance, nearest, strict=True
         ):

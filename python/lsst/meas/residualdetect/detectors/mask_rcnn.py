@@ -136,7 +136,7 @@ class MaskRcnn:
         # One tile at a time may have all threads there are.
         in_tiles = map(look, tiles) if self.n_tiles == 1 else in_parallel(look, tiles, self.n_tiles)
         found = [pair for in_tile in in_tiles for pair in in_tile]
-        centres = np.array([(candidate.y, candidate.x) for _, candidate in found]).reshape(-1, 2)
+        centres = positions_of(candidate for _, candidate in found)
         once = _once(centres, np.array([score for score, _ in found]))
         return sorted((found[index][1] for index in once), key=lambda candidate: -candidate.score)
 

@@ -25,6 +25,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..candidates import Candidate, Fate, Placement
+from ..detections import positions_of
 from ..noise import point_source_snr
 from ..scene import Array, Scene
 
@@ -57,8 +58,7 @@ def candidate_table(
         point source in the residual, at the pixel nearest to the centre,
         without bad pixels).
     """
-    y = np.array([c.y for c in candidates], np.float64)
-    x = np.array([c.x for c in candidates], np.float64)
+    y, x = positions_of(candidates).T
     ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(candidates)), np.nan)
     snr = point_source_snr(residual, scene, y, x)
     columns: dict[str, Any] = {

@@ -30,6 +30,7 @@ from scipy.spatial import cKDTree
 from ..boxes import nearest_pixel
 from ..deblend.centroids import centroids
 from ..deblend.flux_errors import flux_errors
+from ..detections import positions_of
 from ..scene import Scene
 from ..scene_model import SceneModel
 from .missing import Missing
@@ -101,8 +102,7 @@ def all_sources(
     )
     peaks = [peak for peak, _ in found]
     ids = np.array([peak.id for peak in peaks], np.int64)
-    y = np.array([peak.y for peak in peaks], np.float64)
-    x = np.array([peak.x for peak in peaks], np.float64)
+    y, x = positions_of(peaks).T
     new = ~np.isin(ids, before)
     y[new], x[new] = centroids(scene, model, ids[new], np.stack([y[new], x[new]], axis=1)).T
     ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(peaks)), np.nan)

@@ -25,14 +25,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..boxes import nearest_pixel
 from ..detection import detect, detections_at
-from ..detections import Detections
+from ..detections import Detections, positions_of
 from ..mask_bits import set_bit
 from ..scene import Scene
 
 __all__ = ["read_split", "told_of"]
+
+
+class _Split(BaseModel):
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
 
 
 def read_split(path: Path) -> dict[str, tuple[str, ...]]:
@@ -55,14 +63,16 @@ def read_split(path: Path) -> dict[str, tuple[str, ...]]:
         Raised with the file's name if it has not just these two, or a name
         is in both.
     """
-    content: Any = yaml.safe_load(path.read_text())
-    if not isinstance(content, dict) or set(content) != {"training", "validation"}:
-        raise ValueError(f"{path} does not have just the lists training and validation")
-    split = {part: tuple(map(str, names)) for part, names in content.items()}
-    both = set(split["training"]) & set(split["validation"])
+    try:
+        split = _Split.model_validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ValueError(
+            f"{path}: expected just the lists training and validation of names of scene files"
+        ) from error
+    both = set(split.training) & set(split.validation)
     if both:
         raise ValueError(f"{path} has {', '.join(sorted(both))} in both lists")
-    return split
+    return split.model_dump()
 
 
 def told_of(
@@ -101,7 +111,7 @@ def told_of(
     else:
         others = detect(scene)
         beyond = others.labels(scene.shape, scene.origin)
-        found = np.array([(p.y, p.x) for p in others.peaks]).reshape(-1, 2)
+        found = positions_of(others.peaks)
         rows, columns = nearest_pixel(found, scene.origin).T
         peaks = np.concatenate([peaks, found[labels[rows, columns] == 0]])
         labels = np.where(labels > 0, labels, np.where(beyond > 0, labels.max() + beyond, 0))
