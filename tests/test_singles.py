@@ -200,6 +200,8 @@ def test_nothing_is_looked_for_around_a_masked_peak(masked_star):
     hidden = unmodelled.hidden(catalogue, scene, model.image(scene))
     assert np.abs(residual)[:, ~hidden].max() < 5.5
     assert hidden.mean() < 0.4
+    # Light that is modelled is not taken for the star's.
+    assert not any(hidden[round(y), round(x)] for y, x, _ in BLEND_SOURCES)
     task = _task()
     result = task.run(scene, catalogue, model)
     assert task.metadata["n_left_alone"] == 0
