@@ -125,8 +125,35 @@ def test_a_negative_flux_adds_nothing():
 def test_one_pixel_of_enormous_variance_does_not_blind_those_around(scene):
     variance, good = scene.variance[0].copy(), np.ones(scene.shape, bool)
     variance[AT[0] + 5, AT[1]] = 1e20
+    good[0, 0] = False
     smooth, sigma = psf_smoothed(scene.images[0], variance, good, scene.psfs[0])
     assert np.isinf(sigma[AT[0] + 5, AT[1]]) and not smooth[AT[0] + 5, AT[1]]
     whole, quiet = psf_smoothed(scene.images[0], scene.variance[0], good, scene.psfs[0])
     assert sigma[AT] == pytest.approx(quiet[AT], rel=0.05)
     assert smooth[AT] == pytest.approx(whole[AT], rel=0.05)
+
+
+def test_filtered_pixels_are_means_of_the_good_ones():
+    ones, good = np.ones((40, 40)), np.ones((40, 40), bool)
+    good[:, :18] = False
+    smooth, sigma = psf_smoothed(ones, ones, good, LOPSIDED)
+    assert not smooth[:, :18].any() and np.isinf(sigma[:, :18]).all()
+    np.testing.assert_allclose(smooth[:, 18:], 1)
+    # Two columns to the right of the edge.
+    seen = LOPSIDED[:, 5:]
+    assert sigma[20, 20] == pytest.approx(np.sqrt((seen**2).sum()) / seen.sum())
+    nothing, noise = psf_smoothed(ones, ones, np.zeros((40, 40), bool), LOPSIDED)
+    assert not nothing.any() and np.isinf(noise).all()
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_the_unit_does_not_matter(unit, scene):
+    image, variance = scene.images[0].astype(float), scene.variance[0].astype(float)
+    good = np.ones(scene.shape, bool)
+    one = psf_smoothed(image, variance, good, scene.psfs[0])
+    other = psf_smoothed(unit * image, unit**2 * variance, good, scene.psfs[0])
+    for here, there in zip(one, other, strict=True):
+        np.testing.assert_allclose(there, unit * here, rtol=1e-6, atol=1e-9 * unit)
+    here = significance(*point_source_sums(image, 1 / variance, scene.psfs[0]))
+    there = significance(*point_source_sums(unit * image, 1 / (unit**2 * variance), scene.psfs[0]))
+    np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)
