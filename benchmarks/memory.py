@@ -73,6 +73,10 @@ def _look(scene: Scene, catalogue: Detections, model: SceneModel) -> None:
     find_missing(scene, catalogue, model, load_detector("onnx"))
 
 
+def _filter(scene: Scene, catalogue: Detections, model: SceneModel) -> None:
+    find_missing(scene, catalogue, model, load_detector("matched_filter"))
+
+
 def _evaluate(scene: Scene, catalogue: Detections, model: SceneModel) -> None:
     evaluate_patch(PatchResult(scene.name, scene, catalogue, catalogue, model, model))
 
@@ -82,6 +86,7 @@ STEPS: dict[str, Callable[[Scene, Detections, SceneModel], None]] = {
     "detect": _detect,
     "deblend": _deblend,
     "look": _look,
+    "matched filter": _filter,
     "evaluate": _evaluate,
 }
 
