@@ -41,7 +41,7 @@ from lsst.meas.residualdetect.butler.repository import (
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.io.scene_file import SceneFile
-from lsst.meas.residualdetect.tasks.read_run import last_iteration, read_results, run_detector, task_usage
+from lsst.meas.residualdetect.tasks.read_run import last_iteration, read_patches, run_detector, task_usage
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask
 
 PIPELINE = pipeline_path("embedded.yaml")
@@ -205,15 +205,20 @@ def test_a_third_iteration_is_a_matter_of_suffixes(run):
     assert last_iteration(butler, "third") == "_residual3"
     third = butler.get("object_detection_merged_residual3", _where(), collections="third")
     assert {peak.iteration for peak in third.peaks} <= {0, 1, 2, 3}
-    assert len(list(read_results(butler, "third", "_residual3"))) == 2
+    assert len(read_patches(butler, "third", "_residual3")) == 2
 
 
 def test_a_run_can_be_read_back(run):
     assert last_iteration(run.butler, "out") == "_residual2"
-    (first, evaluation), (second, _) = read_results(run.butler, "out", "_residual")
+    patches = read_patches(run.butler, "out", "_residual")
+    first, second = (patch.read() for patch in patches)
     assert first.truth is not None and second.truth is None
     assert first.name == "patch 0 (blend)"
-    assert len(evaluation.truth) == 4
+    assert len(patches[0].evaluation.truth) == 4
+    assert patches[0].evaluation.n_peaks == len(first.before.peaks)
+    assert patches[0].evaluation.bands == first.scene.bands
+    assert patches[1].evaluation.truth is None
+    assert (patches[0].candidates["peak"] > 0).sum() == 1
     assert run_detector(run.butler, "out", "_residual") == "matched_filter"
     usage = task_usage(run.butler, "out")
     assert usage["deblend"].n_quanta == 2

@@ -43,6 +43,7 @@ _COMMANDS = (
     "register-model",
     "evaluate",
     "report",
+    "marks",
 )
 
 

@@ -60,7 +60,7 @@ def make_report(
     from ..io.whole_file import whole_file
     from ..release import __version__
     from ..report import write_report
-    from ..tasks.read_run import last_iteration, read_results, run_detector, task_usage
+    from ..tasks.read_run import last_iteration, read_patches, run_detector, task_usage
     from ..truth import summarise, summary_json
     from .run_table import print_summary
 
@@ -68,16 +68,15 @@ def make_report(
         butler = open_repository(repo)
         if suffix is None:
             suffix = last_iteration(butler, collection)
-        results, evaluations = zip(*read_results(butler, collection, suffix), strict=True)
+        patches = read_patches(butler, collection, suffix)
         usage = task_usage(butler, collection)
         seconds = {label: used.seconds for label, used in usage.items()}
         detector = run_detector(butler, collection, suffix)
-        summary = summarise(evaluations)
+        summary = summarise([patch.evaluation for patch in patches])
         out.parent.mkdir(parents=True, exist_ok=True)
         write_report(
             out,
-            results,
-            evaluations,
+            patches,
             seconds,
             title=f"Residual detection: {collection}",
             detector=detector,

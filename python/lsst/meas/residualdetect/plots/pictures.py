@@ -21,6 +21,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -32,6 +33,7 @@ from ..scene import Array, Scene
 
 __all__ = [
     "colour_picture",
+    "jpeg_base64",
     "png_data_uri",
     "residual_picture",
     "rgb_weights",
@@ -134,16 +136,25 @@ def residual_picture(significance: Array, bands: Sequence[str], limit: float) ->
     return np.moveaxis(np.round(255.0 * scaled), 0, -1).astype(np.uint8)
 
 
-def png_data_uri(picture: Picture) -> str:
-    """A picture as a PNG in a ``data:`` URI, first row at the bottom."""
+def _encoded(picture: Picture, kind: str, **settings: Any) -> str:
     buffer = io.BytesIO()
     matplotlib.image.imsave(
-        buffer,
-        np.ascontiguousarray(picture[::-1]),
-        format="png",
-        pil_kwargs={"optimize": True},
+        buffer, np.ascontiguousarray(picture[::-1]), format=kind, pil_kwargs={"optimize": True, **settings}
     )
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def png_data_uri(picture: Picture) -> str:
+    """A picture as a PNG in a ``data:`` URI, first row at the bottom."""
+    return "data:image/png;base64," + _encoded(picture, "png")
+
+
+def jpeg_base64(picture: Picture) -> str:
+    """A picture as a JPEG in base64, first row at the bottom: for eyes, at a
+    third of a PNG's size where the noise is seen.
+    """
+    # Colours in full resolution: in residuals they are what tells.
+    return _encoded(picture, "jpeg", quality=85, subsampling=0)
 
 
 def white_balance(scene: Scene) -> Array:

@@ -29,6 +29,9 @@ class ReportOptions:
 
     Parameters
     ----------
+    max_peaks, max_others : `int`
+        Candidates listed with close-ups, surest first: those that became
+        peaks, and those that did not.
     max_patches : `int`
         Patches shown, the first ones of the run.
     patch_pix : `int`
@@ -36,13 +39,8 @@ class ReportOptions:
         with the most sources to find and new peaks is shown.
     zoom_pix : `int`
         Side of a close-up.
-    max_right, max_unrecovered, max_wrong : `int`
-        Close-ups of right new peaks, of unrecognised sources that were not
-        recovered, and of each kind of wrong new peak.
-    max_unlabelled : `int`
-        Close-ups of new peaks of data without truth.
-    max_rows : `int`
-        New peaks listed, highest score first.
+    max_unrecovered : `int`
+        Close-ups of sources of each class that were not recovered.
     residual_sigma : `float`
         Stretch of the residuals, in units of their noise.
     residual_smoothing_pix : `float`
@@ -54,14 +52,12 @@ class ReportOptions:
         Raised if a number is not positive.
     """
 
+    max_peaks: int = 5000
+    max_others: int = 500
     max_patches: int = 8
     patch_pix: int = 220
     zoom_pix: int = 48
-    max_right: int = 10
-    max_unrecovered: int = 4
-    max_wrong: int = 4
-    max_unlabelled: int = 16
-    max_rows: int = 200
+    max_unrecovered: int = 6
     residual_sigma: float = 8.0
     residual_smoothing_pix: float = 1.0
 

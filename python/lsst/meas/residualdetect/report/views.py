@@ -14,15 +14,16 @@
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
 
-"""Rows of pictures: whole patches and close-ups of single sources."""
+"""Rows of pictures: whole patches and single places."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..plots.markers import (
     Marker,
@@ -33,11 +34,22 @@ from ..plots.markers import (
     patch_markers,
     window_around,
 )
-from ..plots.pictures import colour_picture, png_data_uri, residual_picture, smoothed_significance
+from ..plots.pictures import (
+    Picture,
+    colour_picture,
+    png_data_uri,
+    residual_picture,
+    smoothed_significance,
+    white_balance,
+)
 from ..scene import Array
-from ..truth.evaluation import Evaluation, PatchResult, PeakClass, TruthClass
+from ..truth.evaluation import Evaluation, PatchResult, TruthClass
+from .report_options import ReportOptions
 
-__all__ = ["Canvas", "Panel", "View", "close_ups", "patch_view"]
+__all__ = ["TITLES", "Canvas", "Panel", "View", "patch_view", "source_view"]
+
+# What the pictures of a place show, in the order of `Canvas.pictures`.
+TITLES = ("Data", "Model", "Residual", "Residual after")
 
 
 @dataclass(frozen=True)
@@ -100,19 +112,54 @@ class Canvas:
         The patch.
     evaluation : `Evaluation`
         Its sources and peaks.
-    gains : `numpy.ndarray`, (band,)
-        Factors of the bands in pictures of fluxes.
-    limit : `float`
-        Stretch of the residuals, in units of their noise.
-    smoothing_pix : `float`
-        Standard deviation of the Gaussian that residuals are smoothed with.
+    options : `ReportOptions`
+        How to draw.
     """
 
     result: PatchResult
     evaluation: Evaluation
-    gains: Array
-    limit: float
-    smoothing_pix: float
+    options: ReportOptions
+
+    @cached_property
+    def gains(self) -> Array:
+        """Factors of the bands in pictures of fluxes: (band,)."""
+        return white_balance(self.result.scene)
+
+    @cached_property
+    def before(self) -> Array:
+        """Image of the first model: (band, y, x)."""
+        return self.result.model_before.image(self.result.scene)
+
+    @cached_property
+    def after(self) -> Array:
+        """Image of the model that has the new peaks: (band, y, x)."""
+        return self.result.model_after.image(self.result.scene)
+
+    def pictures(self, window: Window) -> tuple[Picture, ...]:
+        """Data, model, residual, and residual after: (y, x, 3), uint8."""
+        bands, scene = self.result.scene.bands, window.cut(self.result.scene)
+        before, after = (model[:, *window.box(self.result.scene)] for model in (self.before, self.after))
+
+        def residual(model: Array) -> Picture:
+            significance = smoothed_significance(scene, model, self.options.residual_smoothing_pix)
+            return residual_picture(significance, bands, self.options.residual_sigma)
+
+        return (
+            colour_picture(scene.images, self.gains, bands),
+            colour_picture(before, self.gains, bands),
+            residual(before),
+            residual(after),
+        )
+
+    def markers(self, window: Window) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
+        """Marks of what was known, and of what was missing or found.
+
+        The pictures are to be seen: the first belong on the model, the
+        others on the rest.
+        """
+        markers = patch_markers(self.result, self.evaluation, window)
+        known = tuple(mark for mark in markers if mark.kind in ("old", "truth"))
+        return known, tuple(mark for mark in markers if mark not in known)
 
 
 def _view(
@@ -124,41 +171,27 @@ def _view(
     always: tuple[Marker, ...] = (),
 ) -> View:
     """Pictures of a window, with ``always`` on each of them."""
-    result, bands = canvas.result, canvas.result.scene.bands
-    markers = patch_markers(result, canvas.evaluation, window)
-    # The pictures are to be seen: what was known is marked on the model, what
-    # was missing and what was found on the others.
-    known = tuple(mark for mark in markers if mark.kind in ("old", "truth"))
-    missing = tuple(mark for mark in markers if mark not in known)
-    # Only the window is rendered, however large the patch.
-    scene = window.cut(result.scene)
-    before, after = result.model_before.image(scene), result.model_after.image(scene)
-
-    def flux(images: Array) -> str:
-        return png_data_uri(colour_picture(images, canvas.gains, bands))
-
-    def residual(model: Array) -> str:
-        significance = smoothed_significance(scene, model, canvas.smoothing_pix)
-        return png_data_uri(residual_picture(significance, bands, canvas.limit))
-
-    panels = (
-        Panel("Data", flux(scene.images), missing + always, outline_path(result.before, window)),
-        Panel("Model before", flux(before), known + always),
-        Panel("Residual before", residual(before), missing + always),
-        Panel("Residual after", residual(after), missing + always),
+    known, missing = canvas.markers(window)
+    outlines = outline_path(canvas.result.before, window)
+    panels = tuple(
+        Panel(
+            name,
+            png_data_uri(picture),
+            (known if place == 1 else missing) + always,
+            outlines if place == 0 else "",
+        )
+        for place, (name, picture) in enumerate(zip(TITLES, canvas.pictures(window), strict=True))
     )
-    return View(title, tuple(caption), kind, window, panels, 1.0 / scene.pixel_scale_arcsec)
+    return View(title, tuple(caption), kind, window, panels, 1.0 / canvas.result.scene.pixel_scale_arcsec)
 
 
-def patch_view(canvas: Canvas, max_pix: int) -> View:
+def patch_view(canvas: Canvas) -> View:
     """Pictures of a patch, or of the part of it where most happens.
 
     Parameters
     ----------
     canvas : `Canvas`
         The patch.
-    max_pix : `int`
-        Longest side shown.
 
     Returns
     -------
@@ -174,7 +207,7 @@ def patch_view(canvas: Canvas, max_pix: int) -> View:
         targets = evaluation.truth[np.isin(evaluation.truth["class"], kinds)]
         places.append(np.stack([targets["y"], targets["x"]], axis=1))
         facts.append(f"{len(targets)} unrecognised sources, {(targets['new_peak_id'] >= 0).sum()} recovered")
-    window = busiest_window(result.scene, np.concatenate(places).astype(np.float64), max_pix)
+    window = busiest_window(result.scene, np.concatenate(places).astype(np.float64), canvas.options.patch_pix)
     height, width = result.scene.shape
     if (window.height, window.width) != (height, width):
         facts.append(
@@ -182,11 +215,6 @@ def patch_view(canvas: Canvas, max_pix: int) -> View:
             f"from x {window.left}, y {window.top}, where most of them are"
         )
     return _view(canvas, window, result.name, facts)
-
-
-def _spread(count: int, wanted: int) -> npt.NDArray[np.int64]:
-    """At most ``wanted`` of ``count`` ranks, evenly from first to last."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
 
 
 def _source_facts(row: dict[str, float]) -> list[str]:
@@ -200,55 +228,22 @@ def _source_facts(row: dict[str, float]) -> list[str]:
     return facts
 
 
-def close_ups(canvases: Sequence[Canvas], name: str, *, wanted: int, size: int) -> list[View]:
-    """Pictures of the new peaks of a class, or of sources not recovered.
+def source_view(canvas: Canvas, row: Mapping[str, Any]) -> View:
+    """Pictures of a true source that was not recovered.
 
     Parameters
     ----------
-    canvases : `~collections.abc.Sequence` [`Canvas`]
-        The patches.
-    name : `str`
-        A `PeakClass`, ranked by score, or a `TruthClass`: its sources
-        without a new peak, ranked by signal to noise.
-    wanted : `int`
-        How many at most, spread evenly through the ranking, so that they are
-        typical and not the best.
-    size : `int`
-        Side in pixels.
+    canvas : `Canvas`
+        Its patch.
+    row : `~collections.abc.Mapping`
+        Its row of the evaluation's table of true sources.
 
     Returns
     -------
-    views : `list` [`View`]
-        Highest rank first.
+    view : `View`
+        A close-up.
     """
-    of_peaks = name in list(PeakClass)
-    found = []
-    for place, canvas in enumerate(canvases):
-        table = canvas.evaluation.peaks if of_peaks else canvas.evaluation.truth
-        if table is None:
-            continue
-        for row in table[table["class"] == name]:
-            if of_peaks or row["new_peak_id"] < 0:
-                rank = row["score"] if of_peaks else row["snr"]
-                found.append((-np.nan_to_num(rank, nan=-np.inf), place, dict(row)))
-    found.sort(key=lambda item: (item[0], item[1], item[2]["id"]))
-
-    views = []
-    for rank in _spread(len(found), wanted):
-        _, place, row = found[rank]
-        canvas = canvases[place]
-        facts = []
-        if of_peaks:
-            facts.append(f"score {row['score']:.2f}")
-            truth = canvas.evaluation.truth
-            if truth is not None and row["true_id"] >= 0:
-                source = truth[truth["id"] == row["true_id"]][0]
-                facts += _source_facts(dict(source))
-                facts.append(f"{row['distance_pix']:.1f} pix off the true place")
-        else:
-            facts += _source_facts(row)
-        facts.append(f"{canvas.result.name}, x {row['x']:.1f}, y {row['y']:.1f}")
-        window = window_around(canvas.result.scene, row["y"], row["x"], size)
-        subject = Marker("subject", *window.to_picture(row["y"], row["x"]), "")
-        views.append(_view(canvas, window, class_label(name), facts, str(name), (subject,)))
-    return views
+    window = window_around(canvas.result.scene, row["y"], row["x"], canvas.options.zoom_pix)
+    facts = [*_source_facts(dict(row)), f"{canvas.result.name}, x {row['x']:.1f}, y {row['y']:.1f}"]
+    subject = Marker("subject", *window.to_picture(row["y"], row["x"]), "")
+    return _view(canvas, window, class_label(row["class"]), facts, str(row["class"]), (subject,))

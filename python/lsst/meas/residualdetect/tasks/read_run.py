@@ -20,17 +20,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from astropy.table import Table
 
 from lsst.daf.butler import Butler, MissingCollectionError, MissingDatasetTypeError
 from lsst.pipe.base import TaskMetadata
 
 from ..butler import image_form_of, load_images
 from ..butler.images.stack import stack_bands
-from ..truth import Evaluation, EvaluationOptions, PatchResult
+from ..truth import EvaluatedPatch, Evaluation, EvaluationOptions, PatchResult
 
-__all__ = ["RunError", "last_iteration", "n_finished", "read_results", "run_detector", "task_usage"]
+__all__ = ["RunError", "last_iteration", "n_finished", "read_patches", "run_detector", "task_usage"]
 
 
 class RunError(ValueError):
@@ -68,8 +71,31 @@ def last_iteration(butler: Butler, collection: str) -> str:
     return max(written, key=lambda suffix: (len(suffix), suffix))
 
 
-def read_results(butler: Butler, collection: str, suffix: str) -> Iterator[tuple[PatchResult, Evaluation]]:
-    """Patches of a run, one after the other.
+def _read_result(butler: Butler, collection: str, suffix: str, where: Any) -> PatchResult:
+    model = butler.get(f"object_scarlet_models{suffix}", where, collections=collection)
+    coadds = {
+        coadd.dataId["band"]: coadd
+        for coadd in butler.query_datasets("deep_coadd", collection, data_id=where)
+    }
+    images = load_images(image_form_of(coadds[model.bands[0]].datasetType.storageClass_name))
+    scene = stack_bands(
+        (images.read(images.fetch(butler.getDeferred(coadds[band])), band) for band in model.bands),
+        len(model.bands),
+    )
+    truth = butler.query_datasets("truth", collection, data_id=where, explain=False)
+    return PatchResult(
+        name=f"patch {where['patch']} ({scene.name})" if scene.name else f"patch {where['patch']}",
+        scene=scene,
+        before=butler.get("object_detection_merged", where, collections=collection),
+        after=butler.get(f"object_detection_merged{suffix}", where, collections=collection),
+        model_before=butler.get("object_scarlet_models", where, collections=collection),
+        model_after=model,
+        truth=butler.get(truth[0]).as_array() if truth else None,
+    )
+
+
+def read_patches(butler: Butler, collection: str, suffix: str) -> list[EvaluatedPatch]:
+    """Patches of a run: their tables, and pixels for who asks.
 
     Parameters
     ----------
@@ -80,53 +106,45 @@ def read_results(butler: Butler, collection: str, suffix: str) -> Iterator[tuple
     suffix : `str`
         Which iteration.
 
-    Yields
-    ------
-    result, evaluation : `PatchResult`, `Evaluation`
+    Returns
+    -------
+    patches : `list` [`EvaluatedPatch`]
         What was put in and came out, and how it holds against the truth.
+
+    Raises
+    ------
+    RunError
+        Raised if there is no evaluation.
     """
     refs = _refs(butler, f"evaluation_parents{suffix}", collection)
     if not refs:
         raise RunError(f"collection {collection!r} holds no evaluation of {suffix!r}")
     options = _evaluation_options(butler, collection, suffix)
+    tables = {
+        name: {ref.dataId: ref for ref in _refs(butler, f"{name}{suffix}", collection)}
+        for name in ("evaluation_peaks", "evaluation_sources", "object_candidates")
+    }
+
+    def table(name: str, where: Any) -> Table | None:
+        ref = tables[name].get(where)
+        return None if ref is None else butler.get(ref)
+
+    patches = []
     for ref in refs:
         where = ref.dataId
-        model = butler.get(f"object_scarlet_models{suffix}", where, collections=collection)
-        coadds = {
-            coadd.dataId["band"]: coadd
-            for coadd in butler.query_datasets("deep_coadd", collection, data_id=where)
-        }
-        images = load_images(image_form_of(coadds[model.bands[0]].datasetType.storageClass_name))
-        scene = stack_bands(
-            (images.read(images.fetch(butler.getDeferred(coadds[band])), band) for band in model.bands),
-            len(model.bands),
+        peaks, parents = butler.get(tables["evaluation_peaks"][where]), butler.get(ref)
+        evaluation = Evaluation(
+            name=f"patch {where['patch']}",
+            bands=tuple(n.removeprefix("flux_after_") for n in peaks.colnames if n.startswith("flux_after_")),
+            n_peaks=int(parents["n_old_peaks"].sum()),
+            truth=table("evaluation_sources", where),
+            peaks=peaks,
+            parents=parents,
+            options=options,
         )
-        truth = butler.query_datasets("truth", collection, data_id=where, explain=False)
-        result = PatchResult(
-            name=f"patch {where['patch']} ({scene.name})" if scene.name else f"patch {where['patch']}",
-            scene=scene,
-            before=butler.get("object_detection_merged", where, collections=collection),
-            after=butler.get(f"object_detection_merged{suffix}", where, collections=collection),
-            model_before=butler.get("object_scarlet_models", where, collections=collection),
-            model_after=model,
-            truth=butler.get(truth[0]).as_array() if truth else None,
-        )
-        yield (
-            result,
-            Evaluation(
-                name=result.name,
-                bands=model.bands,
-                n_peaks=len(result.before.peaks),
-                truth=(
-                    butler.get(f"evaluation_sources{suffix}", where, collections=collection)
-                    if truth
-                    else None
-                ),
-                peaks=butler.get(f"evaluation_peaks{suffix}", where, collections=collection),
-                parents=butler.get(ref),
-                options=options,
-            ),
-        )
+        read = partial(_read_result, butler, collection, suffix, where)
+        patches.append(EvaluatedPatch(evaluation, table("object_candidates", where), read))
+    return patches
 
 
 def n_finished(butler: Butler, collection: str, labels: Iterable[str]) -> int:

@@ -16,10 +16,11 @@
 """Matching, the taxonomy of blends, figures of merit."""
 
 from .evaluate_patch import evaluate_patch
-from .evaluation import Evaluation, EvaluationOptions, PatchResult, PeakClass, TruthClass
+from .evaluation import EvaluatedPatch, Evaluation, EvaluationOptions, PatchResult, PeakClass, TruthClass
 from .summary import summarise, summary_json
 
 __all__ = [
+    "EvaluatedPatch",
     "Evaluation",
     "EvaluationOptions",
     "PatchResult",

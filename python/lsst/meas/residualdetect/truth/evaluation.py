@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from itertools import pairwise
@@ -32,7 +33,7 @@ from ..scene import Scene
 from ..scene_model import SceneModel
 from .matching import MATCH_RULES
 
-__all__ = ["Evaluation", "EvaluationOptions", "PatchResult", "PeakClass", "TruthClass"]
+__all__ = ["EvaluatedPatch", "Evaluation", "EvaluationOptions", "PatchResult", "PeakClass", "TruthClass"]
 
 
 class TruthClass(StrEnum):
@@ -238,3 +239,24 @@ class Evaluation:
     peaks: Table
     parents: Table
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedPatch:
+    """A patch of a run: its tables, and its pixels for who asks.
+
+    Parameters
+    ----------
+    evaluation : `Evaluation`
+        How it holds against its truth.
+    candidates : `astropy.table.Table` or `None`
+        Candidates of the iteration evaluated, as in ``object_candidates``;
+        `None` if it wrote none.
+    read : `~collections.abc.Callable`
+        Gives the `PatchResult`; not kept, so that a run of many patches fits
+        into memory.
+    """
+
+    evaluation: Evaluation
+    candidates: Table | None
+    read: Callable[[], PatchResult]
