@@ -47,9 +47,10 @@ from test_evaluation import every_class, make_result
 
 
 def pixels(uri: str) -> np.ndarray:
-    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
-    picture = matplotlib.image.imread(io.BytesIO(data), format="png")
-    return np.round(255 * picture[..., :3]).astype(np.uint8)
+    """Of a PNG in a URI, or of a JPEG in base64."""
+    kind, data = ("png", uri[22:]) if uri.startswith("data:image/png;base64,") else ("jpeg", uri)
+    picture = matplotlib.image.imread(io.BytesIO(base64.b64decode(data)), format=kind)
+    return np.round(picture[..., :3] * (255 if kind == "png" else 1)).astype(np.uint8)
 
 
 def test_marks_of_a_patch() -> None:
@@ -152,7 +153,6 @@ def test_a_jpeg_looks_like_its_picture() -> None:
     result = every_class()
     significance = smoothed_significance(result.scene, result.model_before.image(result.scene), 1.0)
     picture = residual_picture(significance, result.scene.bands, 8.0)
-    data = io.BytesIO(base64.b64decode(jpeg_base64(picture)))
-    seen = matplotlib.image.imread(data, format="jpeg").astype(int)
+    seen = pixels(jpeg_base64(picture)).astype(int)
     # The noise is 128 / 8 = 16 levels.
     assert np.abs(seen - picture[::-1].astype(int)).mean() < 6

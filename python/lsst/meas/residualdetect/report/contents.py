@@ -126,6 +126,7 @@ def draw_contents(patches: Sequence[EvaluatedPatch], options: ReportOptions) -> 
             views.append(patch_view(canvas))
         drawn.update(zip(listed, draw_listed(canvas, [chosen[rank] for rank in listed]), strict=True))
         sources.update({(title, rank): source_view(canvas, row) for title, rank, row in of_patch})
+        del canvas  # before the next patch is read
     galleries = [
         Gallery(title, [sources[title, rank] for rank in range(len(rows))], total)
         for title, (rows, total) in missed.items()

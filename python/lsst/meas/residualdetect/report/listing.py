@@ -28,11 +28,11 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from ..boxes import is_inside, nearest_pixel
+from ..detections import positions_of
 from ..noise import point_source_snr
 from ..plots.markers import Marker, window_around
 from ..plots.pictures import jpeg_base64
 from ..truth.evaluation import EvaluatedPatch, PeakClass
-from ..truth.taxonomy import positions_of
 from .report_options import ReportOptions
 from .views import Canvas
 
