@@ -179,7 +179,9 @@ def test_filters_leave_what_is_asked_for(opened: Any) -> None:
     assert set(column(opened, "score")) == {0.45, 0.44}
     choose(opened, "text", "patch 2")
     assert len(rows(opened)) == 2
-    choose(opened, "text", "no such thing")
+    choose(opened, "text", "patch 2, made parent 2")
+    assert [row["parent"] for row in rows(opened)] == ["2"]
+    choose(opened, "text", "no such thing (")
     assert rows(opened) == []
     assert text(opened, "place") == "No candidate"
     assert opened.find_element(By.ID, "none").is_displayed()

@@ -105,13 +105,15 @@ def make_report(
     "--show",
     multiple=True,
     metavar="NAME=VALUE",
-    help="How much to show, such as max_patches=20 or zoom_pix=64; see ReportOptions. Several are possible.",
+    help="How much to show, such as max_peaks=20000 or zoom_pix=64; see ReportOptions. Several are possible.",
 )
 def report(repo: Path, collection: str, out: Path, iteration: int | None, show: tuple[str, ...]) -> None:
     """Make the HTML report of a run in an embedded repository.
 
-    Pictures of each patch, what was found, and where the scenes came with a
-    truth, how it holds against it.
+    The page opens on its candidates, to be sorted, filtered, looked at and
+    marked; `residualdetect marks` reads the marks. Below them are pictures of
+    patches and, where the scenes came with a truth, how the run holds against
+    it.
 
     \b
     Example:

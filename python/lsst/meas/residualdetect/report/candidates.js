@@ -28,8 +28,7 @@
     item.rank = rank;
     item.key = `${item.patch} ${item.y} ${item.x}`;
     item.random = scattered(item.key);
-    item.words = `${item.patch} peak ${item.peak} parent ${item.parent}`.toLowerCase();
-    item.numbers = new Set(item.words.match(/\d+/g));
+    item.words = `${item.patch} parent ${item.parent} peak ${item.peak}`;
     return item;
   });
   const collator = new Intl.Collator("en", { numeric: true });
@@ -93,11 +92,12 @@
   let view = []; // What passes the filters, in order.
   let selected = null;
   let descending = true;
-
   const filters = () => Object.fromEntries(new FormData(form));
 
   function passes(wanted) {
-    const words = wanted.text.toLowerCase().split(/\s+/).filter(Boolean);
+    // What begins or ends with a number means all of that number.
+    const text = wanted.text.trim().replace(/[^\w\s]/g, "\\$&");
+    const words = new RegExp(`(?<!\\d)${text}${/\d$/.test(text) ? "(?!\\d)" : ""}`, "i");
     const limits = RANGES.flatMap((name) => {
       const [low, high] = ["min", "max"].map((end) => wanted[`${name}_${end}`]);
       return low || high ? [[name, low ? +low : -Infinity, high ? +high : Infinity]] : [];
@@ -107,7 +107,7 @@
       (wanted.mark === "*" || markOf(item) === wanted.mark) &&
       (wanted.class === undefined || wanted.class === "*" || item.class === wanted.class) &&
       limits.every(([name, low, high]) => item[name] !== null && item[name] >= low && item[name] <= high) &&
-      words.every((word) => (/^\d+$/.test(word) ? item.numbers.has(word) : item.words.includes(word)));
+      words.test(item.words);
   }
 
   function sortKey(name) {
@@ -190,7 +190,6 @@
 
   let rowHeight = 0;
   const drawn = new Map();
-
   /* Makes the rows that are seen and some beyond, and lets go of the others. */
   function draw() {
     const height = parseFloat(getComputedStyle(list).getPropertyValue("--row"));
@@ -217,7 +216,6 @@
   }
 
   const escaped = (text) => text.replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
-
   function sign([kind, x, y, text]) {
     const scale = ["truth", "target", "subject"].includes(kind) ? "" : " scale(0.75)";
     const title = text ? `<title>${escaped(text)}</title>` : "";
@@ -279,15 +277,11 @@
     }
     byId("previous").disabled = place <= 0;
     byId("next").disabled = place < 0 || place >= view.length - 1;
-    byId("said").textContent = selected
-      ? `${place + 1} of ${view.length}, score ${scoreText(selected.score)}, ${markOf(selected) || "not marked"}`
-      : "";
+    const said = (item) => `${place + 1} of ${view.length}, score ${scoreText(item.score)}, ${markOf(item) || "not marked"}`;
+    byId("said").textContent = selected ? said(selected) : "";
   }
 
-  function select(item) {
-    selected = item ?? null;
-    show();
-  }
+  const select = (item) => { selected = item ?? null; show(); };
   const step = (count) => select(view[Math.min(view.length - 1, Math.max(0, view.indexOf(selected) + count))]);
 
   const page = () => Math.max(1, Math.floor(list.clientHeight / rowHeight) - 2);
@@ -303,19 +297,15 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches("input, select") && event.key !== "Escape") return;
-    const action =
-      (document.activeElement === list && LIST_KEYS[event.key]) ||
-      KEYS[event.key] || (event.key in MARK_KEYS && (() => mark(MARK_KEYS[event.key])));
+    const inList = document.activeElement === list && LIST_KEYS[event.key];
+    const action = inList || KEYS[event.key] || (event.key in MARK_KEYS && (() => mark(MARK_KEYS[event.key])));
     if (!action) return;
     event.preventDefault();
     action();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", (event) => {
-    if (event.target.name === "sort") sortBy(event.target.value);
-    else refresh();
-  });
   const sort = form.elements.sort;
+  form.addEventListener("input", (event) => (event.target === sort ? sortBy(sort.value) : refresh()));
   form.addEventListener("reset", () => setTimeout(() => sortBy(sort.value)));
   byId("direction").addEventListener("click", () => sortBy(sort.value, true));
   for (const head of heads) {
