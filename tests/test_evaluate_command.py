@@ -228,7 +228,7 @@ def test_results_of_another_model_of_that_name_are_refused(tmp_path, monkeypatch
     def no_work(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "worker_processes", no_work)
+    monkeypatch.setattr(comparison, "in_processes", no_work)
     options = replace(SMALL, detectors=("onnx",), models=(str(tmp_path / "mine"),))
     make_package(tmp_path / "mine")
     for _ in range(2):
