@@ -42,6 +42,9 @@ POPULATIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "hsc": {**_DENSE, "survey": "HSC", "bands": ("g", "r", "i", "z", "y")},
         # What simulated coadds otherwise lack.
         "correlated": {**_DENSE, "noise_correlation": 0.2, "knot_fraction": 0.3},
+        # Arms, bars, rings, knots, dust and tails in large bright galaxies.
+        "structured": {**_DENSE, "structured_fraction": 0.8},
+        "one_year": {"exposure_factor": 0.1, "noise_correlation": 0.5},
     }
 )
 """Options of each population that are not the defaults, but for the size of

@@ -63,8 +63,9 @@ _REACH = 8  # of a window, in pixels
 _AT_ONCE = 512  # windows
 _CORE_PIX = 3.0  # what lies farther out is a candidate's surroundings
 
-# Signal-to-noise ratio from which a band has seen a candidate.
-_BAND_SNR = 3.0
+# Below the first signal-to-noise ratio a band has not seen a candidate, above
+# the second it has, and between them in part: no probability jumps.
+_BAND_SNR = (2.0, 4.0)
 
 # A score of 0 or 1 has no log-odds, and none in float32 is beyond 1 - 6e-8.
 _LEAST_SCORE = 1e-6
@@ -211,7 +212,10 @@ def _measure(residual: Array, expected: Array, places: Positions, noise: npt.NDA
     return np.stack(
         [
             np.log(np.maximum(np.sqrt(np.square(np.maximum(snr, 0)).sum(axis=0)), 1)),
-            (snr >= _BAND_SNR).sum(axis=0) / n_bands,
+            np.where(enough, np.clip((snr - _BAND_SNR[0]) / (_BAND_SNR[1] - _BAND_SNR[0]), 0, 1), 0).sum(
+                axis=0
+            )
+            / n_bands,
             np.arcsinh(np.sqrt(np.square(model).sum(axis=0))),
             np.log(np.clip(chi2, 0.3, 30)),
             np.log((noise[:, None] * enough).sum(axis=0) / n_bands + (~enough).all(axis=0)),
@@ -254,8 +258,8 @@ def covariates(
         In the order of `COVARIATES`: log-odds of the score, and their square
         / 10; ln of the signal-to-noise ratio of the residual under a Gaussian
         of 1.6 pixels, summed over bands in quadrature, at least 1; share of
-        the bands in which that is 3 and more; arcsinh of the model's light
-        measured alike; ln of the distance to the nearest known peak in
+        the bands in which that is 4 and more, those of 2 to 4 counting in
+        part; arcsinh of the model's light measured alike; ln of the distance to the nearest known peak in
         pixels, 0.5 to 20, and its square; ln of the residual's mean square 3
         to 8 pixels away, a pixel counting 100 at most, 0.3 to 30; ln of the
         mean of ``noise``.

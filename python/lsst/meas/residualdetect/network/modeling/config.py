@@ -33,7 +33,8 @@ def add_options(cfg: CfgNode) -> CfgNode:
     """Give a Detectron2 configuration the package's own nodes.
 
     ``MODEL.FINE_FPN``: the backbone. ``MODEL.RPN.MIN_OBJECTNESS``: least
-    objectness of a proposal in inference. ``TILES``: folders of training and
+    objectness of a proposal in inference. ``MODEL.RPN.NMS_THRESH_TEST``: there
+    a proposal that overlaps a better one by more is dropped. ``TILES``: folders of training and
     validation tiles (see `train_folders`), and what becomes of a tile on its
     way to the network.
     ``FEATURES``: see `FeatureOptions`. ``SOLVER.FREEZE_STATISTICS_AFTER``: iteration
@@ -72,6 +73,7 @@ def add_options(cfg: CfgNode) -> CfgNode:
     )
     cfg.FEATURES = CfgNode({name.upper(): value for name, value in asdict(FeatureOptions()).items()})
     cfg.MODEL.RPN.MIN_OBJECTNESS = 0.5
+    cfg.MODEL.RPN.NMS_THRESH_TEST = cfg.MODEL.RPN.NMS_THRESH
     cfg.SOLVER.BETAS = [0.9, 0.999]
     cfg.SOLVER.FREEZE_STATISTICS_AFTER = 1000
     return cfg

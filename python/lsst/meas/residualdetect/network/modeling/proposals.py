@@ -36,24 +36,37 @@ class ThresholdRpn(RPN):  # its parameters are those of Detectron2's
     The usual fixed number of the best places is shared by all sources of an
     image: whether one is proposed depends on how large and how crowded the
     image is, and a patch would give other detections when cut in other tiles.
+    Proposals that overlap may be thinned out more than in training, where the
+    second stage is to see many: work for little.
     """
 
     @configurable
-    def __init__(self, *, min_objectness: float, **kwargs: Any) -> None:
+    def __init__(self, *, min_objectness: float, nms_thresh_test: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_objectness = min_objectness
+        self.nms_thresh_test = nms_thresh_test
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        """Detectron2's options, and ``MODEL.RPN.MIN_OBJECTNESS``."""
-        return {**super().from_config(cfg, input_shape), "min_objectness": cfg.MODEL.RPN.MIN_OBJECTNESS}
+        """Detectron2's options, and ours; see `add_options`."""
+        return {
+            **super().from_config(cfg, input_shape),
+            "min_objectness": cfg.MODEL.RPN.MIN_OBJECTNESS,
+            "nms_thresh_test": cfg.MODEL.RPN.NMS_THRESH_TEST,
+        }
 
     def predict_proposals(
         self, anchors: Any, pred_objectness_logits: list[torch.Tensor], *others: Any
     ) -> Any:
         """See `detectron2.modeling.proposal_generator.RPN`."""
-        logits = pred_objectness_logits
-        if not self.training:
-            # Detectron2 drops proposals that are not finite.
-            logits = [x.masked_fill(x.sigmoid() < self.min_objectness, -torch.inf) for x in logits]
-        return super().predict_proposals(anchors, logits, *others)
+        if self.training:
+            return super().predict_proposals(anchors, pred_objectness_logits, *others)
+        # Detectron2 drops proposals that are not finite.
+        logits = [
+            x.masked_fill(x.sigmoid() < self.min_objectness, -torch.inf) for x in pred_objectness_logits
+        ]
+        in_training, self.nms_thresh = self.nms_thresh, self.nms_thresh_test
+        try:
+            return super().predict_proposals(anchors, logits, *others)
+        finally:
+            self.nms_thresh = in_training
