@@ -60,7 +60,18 @@ BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", r
 SEED = 9000
 PEERS = ("matched_filter", "sep", "photutils", "onnx")
 POPULATIONS = ("dense", "default")
-OTHER_SKIES = ("dense", "grizy", "gri", "hsc", "stars", "correlated", "shallow", "sparse")
+OTHER_SKIES = (
+    "dense",
+    "grizy",
+    "gri",
+    "hsc",
+    "stars",
+    "correlated",
+    "shallow",
+    "sparse",
+    "structured",
+    "one_year",
+)
 WORSE = "seeing=0.9,depth=0.5"
 
 
@@ -161,7 +172,10 @@ def sections(
         ),
     }
     if blends is not None:
-        real = [*evaluate, "--scenes", str(blends), "--split", "config/training/hsc_blends_split.yaml"]
+        real = [
+            *(*evaluate, "--scenes", str(blends), "--pixel-scale", "0.168"),
+            *("--split", "config/training/hsc_blends_split.yaml"),
+        ]
         parts["real"] = ([*real, "--leave-out", *_options("--detector", PEERS)], _of_leave_out)
         parts["worse"] = (
             [*real, "--degrade", WORSE, *_options("--detector", (*PEERS, "oracle"))],
