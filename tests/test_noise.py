@@ -21,6 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import convolve
 
 from conftest import make_scene
 from lsst.meas.residualdetect.noise import (
@@ -62,6 +63,13 @@ def test_a_pixel_weighs_as_the_kernel_does_where_it_lies():
     # Seen from three rows below, four columns to the left it lies in the tail.
     for dy, dx in ((0, 0), (3, 4), (-3, -4), (7, -7)):
         assert sums[20 - dy, 20 - dx] == pytest.approx(2 * LOPSIDED[7 + dy, 7 + dx], abs=1e-12)
+
+
+@pytest.mark.parametrize("height", [3, 15, 511, 512, 513, 1030])
+def test_rows_are_filtered_as_if_all_at_once(height):
+    image = np.random.default_rng(height).normal(0, 1, (height, 40))
+    expected = convolve(image, LOPSIDED[::-1, ::-1], mode="constant")
+    np.testing.assert_allclose(correlate(image, LOPSIDED), expected, atol=1e-13)
 
 
 def test_flux_and_error_are_those_of_a_least_squares_fit(scene):

@@ -48,6 +48,9 @@ _LEAST_SEEN = 0.1
 # pixel; what is noisier has no information.
 _DYNAMIC_RANGE = 1e10
 
+# Rows that are filtered at a time.
+_STRIP_PIX = 512
+
 
 def correlate(image: npt.NDArray[Any], kernel: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Sum of the pixels around each pixel, weighted by a centred kernel.
@@ -67,8 +70,14 @@ def correlate(image: npt.NDArray[Any], kernel: npt.NDArray[np.floating]) -> npt.
     sums : `numpy.ndarray`, (y, x), float64
         The sums.
     """
-    sums = oaconvolve(image.astype(np.float64), kernel[::-1, ::-1].astype(np.float64), mode="same")
-    return np.asarray(sums, np.float64)
+    flipped, reach = kernel[::-1, ::-1].astype(np.float64), kernel.shape[0] // 2
+    sums = np.empty(image.shape, np.float64)
+    # All blocks of an image at once would take a hundred bytes a pixel.
+    for top in range(0, len(image), _STRIP_PIX):
+        first, bottom = max(top - reach, 0), top + _STRIP_PIX
+        rows = image[first : bottom + reach].astype(np.float64)
+        sums[top:bottom] = oaconvolve(rows, flipped, mode="same")[top - first :][:_STRIP_PIX]
+    return sums
 
 
 def _seen(good: npt.NDArray[np.bool_], psf: Array, least: float) -> npt.NDArray[np.bool_]:
