@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from ..deblend import engine_names
-from .common import check_folder, progress_bar
+from .common import check_folder, jobs_option, progress_bar
 
 __all__ = ["cases"]
 
@@ -51,7 +51,7 @@ __all__ = ["cases"]
 @click.option("--pixel-scale", type=click.FloatRange(min=0, min_open=True), default=0.168, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=8000, show_default=True, help="Random seed.")
 @click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+@jobs_option
 def cases(
     out: Path,
     number: int,
@@ -60,7 +60,7 @@ def cases(
     pixel_scale: float,
     seed: int,
     engine: str,
-    jobs: int | None,
+    jobs: int,
 ) -> None:
     """Make what `residualdetect export` calibrates scores on.
 
@@ -72,7 +72,6 @@ def cases(
     Example:
       residualdetect cases --out cases --blends hsc_blends
     """
-    from ..threads import usable_cores
     from ..training.cases import CaseOptions, make_cases
     from ..truth.blends import read_split
     from .training_options import config_path
@@ -82,5 +81,5 @@ def cases(
     check_folder(out)
     total = 2 * number + len(names) * (options.n_lessons + options.n_degraded)
     with progress_bar("Making cases", total) as progress:
-        made = make_cases(out, options, jobs=jobs or usable_cores(), progress=progress)
+        made = make_cases(out, options, jobs=jobs, progress=progress)
     click.echo(f"{total} cases in {out}, {made} of them new")

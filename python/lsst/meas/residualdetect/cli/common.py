@@ -41,6 +41,7 @@ __all__ = [
     "console",
     "detection_option",
     "ended_by_signals",
+    "jobs_option",
     "limit_option",
     "limits_of",
     "options_of",
@@ -54,6 +55,19 @@ _Options = TypeVar("_Options")
 
 console = Console(stderr=True, highlight=False)
 
+
+def _all_cores(context: click.Context, parameter: click.Parameter, jobs: int | None) -> int:
+    from ..threads import usable_cores
+
+    return jobs or usable_cores()
+
+
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    callback=_all_cores,
+    help="Processes; as many as there are cores if not given.",
+)
 
 limit_option = click.option(
     "--limit",

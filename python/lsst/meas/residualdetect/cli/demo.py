@@ -27,7 +27,7 @@ from pathlib import Path
 
 import click
 
-from .common import check_folder, console, pipeline_path, progress_bar
+from .common import check_folder, console, jobs_option, pipeline_path, progress_bar
 from .extras import need_extras
 
 __all__ = ["demo"]
@@ -100,10 +100,8 @@ def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> 
 @click.option(
     "--iterations", type=click.IntRange(1, 2), default=1, show_default=True, help="Iterations to run."
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores if not given."
-)
-def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: int | None) -> None:
+@jobs_option
+def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: int) -> None:
     """Show the whole idea on simulated LSST coadds.
 
     Simulates patches with a truth, puts them into a Butler repository, runs
@@ -118,11 +116,9 @@ def demo(out: Path, scenes: int, size: int, seed: int, iterations: int, jobs: in
     from ..butler.repository import create_repository, ingest_scenes
     from ..io.scene_file import SceneFile
     from ..simulation import SimulationOptions, simulate_scenes
-    from ..threads import usable_cores
     from .report import make_report
 
     start = time.monotonic()
-    jobs = jobs or usable_cores()
     check_folder(out)
     repo = out / "repo"
     if repo.exists():

@@ -29,7 +29,7 @@ from ..deblend import engine_names
 from ..experiments.peers import DEBLENDINGS, ORACLE, peer_names
 from ..experiments.populations import POPULATIONS
 from ..network.package import DEFAULT_MODEL
-from .common import check_folder, limit_option, limits_of, progress_bar, search_of, search_option
+from .common import check_folder, jobs_option, limit_option, limits_of, progress_bar, search_of, search_option
 from .extras import need_extras
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ __all__ = ["evaluate"]
 @click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
 @limit_option
 @search_option
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+@jobs_option
 def evaluate(
     out: Path,
     number: int,
@@ -136,7 +136,7 @@ def evaluate(
     engine: str,
     limits: tuple[str, ...],
     search: tuple[str, ...],
-    jobs: int | None,
+    jobs: int,
 ) -> None:
     """Measure detectors side by side, on simulated scenes or on real ones.
 
@@ -157,7 +157,6 @@ def evaluate(
       residualdetect evaluate --out both --detector onnx --model mask_rcnn_ugrizy --model ./mine
     """
     from ..experiments.comparison_options import ComparisonOptions
-    from ..threads import usable_cores
 
     if not scenes and (leave_out or degrade or split or pixel_scale):
         raise click.UsageError("--leave-out, --degrade, --split and --pixel-scale need --scenes")
@@ -168,7 +167,7 @@ def evaluate(
         *(() if scenes else ("simulate",)),
         *(("peers",) if DEBLENDINGS.keys() & set(detectors) else ()),
     )
-    detectors, jobs = tuple(dict.fromkeys(detectors)), jobs or usable_cores()
+    detectors = tuple(dict.fromkeys(detectors))
     paths = _paths(scenes, split)
     options = search_of(search, singles_engine=engine)
     check_folder(out)

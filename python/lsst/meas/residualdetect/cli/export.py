@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from .common import progress_bar
+from .common import jobs_option, progress_bar
 
 __all__ = ["export"]
 
@@ -57,7 +57,7 @@ __all__ = ["export"]
     type=click.FloatRange(0, 1),
     help="Probability from which a candidate becomes a peak, in place of what the purities give.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+@jobs_option
 def export(
     run: Path,
     out: Path,
@@ -66,7 +66,7 @@ def export(
     purity: float,
     real_purity: float,
     threshold: float | None,
-    jobs: int | None,
+    jobs: int,
 ) -> None:
     """Make a model package of what `residualdetect train` left in RUN.
 
@@ -82,7 +82,6 @@ def export(
 
     need_detectron2()
     from ..network.modeling.config import read_config
-    from ..threads import usable_cores
     from ..training.cases import case_names, summary_of
     from ..training.export import export_package
     from ..training.judged import Judged
@@ -99,7 +98,7 @@ def export(
 
     def judge(folder: Path) -> Judged:
         with progress_bar("Looking at cases", len(names)) as progress:
-            return judge_cases(folder, calibrate, names, jobs=jobs or usable_cores(), progress=progress)
+            return judge_cases(folder, calibrate, names, jobs=jobs, progress=progress)
 
     package = export_package(
         read_config(run / "config.yaml"),

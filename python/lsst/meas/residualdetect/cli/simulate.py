@@ -23,7 +23,7 @@ import click
 from click.core import ParameterSource
 
 from ..deblend import engine_names
-from .common import check_folder, progress_bar
+from .common import check_folder, jobs_option, progress_bar
 
 __all__ = ["simulate"]
 
@@ -77,7 +77,7 @@ __all__ = ["simulate"]
     show_default=True,
     help="Deblender of the tiles; several take turns.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+@jobs_option
 @click.pass_context
 def simulate(
     context: click.Context,
@@ -92,7 +92,7 @@ def simulate(
     catalogue: Path | None,
     tiles: bool,
     engines: tuple[str, ...],
-    jobs: int | None,
+    jobs: int,
 ) -> None:
     """Simulate coadds with a table of every true source.
 
@@ -110,7 +110,6 @@ def simulate(
       residualdetect simulate --out tiles -n 4000 --size 256 --tiles
     """
     if tiles:
-        from ..threads import usable_cores
         from ..training import TileOptions, generate_tiles
 
         for name in ("bands", "density", "exposure", "catalogue"):
@@ -123,7 +122,7 @@ def simulate(
                 number,
                 TileOptions(size=size, surveys=tuple(survey.split(",")), engines=engines),
                 seed,
-                jobs=jobs or usable_cores(),
+                jobs=jobs,
                 progress=progress,
             )
         click.echo(f"{number} tiles in {out}, {made} of them new")

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from ..deblend import engine_names
-from .common import check_folder, progress_bar
+from .common import check_folder, jobs_option, progress_bar
 
 __all__ = ["tiles"]
 
@@ -59,7 +59,7 @@ __all__ = ["tiles"]
     show_default=True,
     help="Deblender; several take turns, one named twice more often.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as there are cores by default.")
+@jobs_option
 def tiles(
     blends: Path,
     split: str,
@@ -70,7 +70,7 @@ def tiles(
     seed: int,
     size: int,
     engines: tuple[str, ...],
-    jobs: int | None,
+    jobs: int,
 ) -> None:
     """Make training tiles of real blends.
 
@@ -84,7 +84,6 @@ def tiles(
       residualdetect tiles --blends hsc_blends --out real -n 400
       residualdetect tiles --blends hsc_blends --part validation --out judge -n 16 --seed 2
     """
-    from ..threads import usable_cores
     from ..training.host_tiles import HostTileOptions, generate_host_tiles
     from ..truth.blends import read_split
     from .training_options import config_path
@@ -93,5 +92,5 @@ def tiles(
     options = HostTileOptions(blends, names, pixel_scale, size, engines)
     check_folder(out)
     with progress_bar("Making tiles", number) as progress:
-        made = generate_host_tiles(out, number, options, seed, jobs=jobs or usable_cores(), progress=progress)
+        made = generate_host_tiles(out, number, options, seed, jobs=jobs, progress=progress)
     click.echo(f"{number} tiles in {out}, {made} of them new")

@@ -33,7 +33,15 @@ from ..detections import Detections
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
 from .deblend_options import DeblendOptionsConfig
-from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
+from .patch import (
+    PATCH_DIMENSIONS,
+    CoaddConnections,
+    ImagesConfig,
+    InputRefs,
+    OutputRefs,
+    Quantum,
+    read_scene,
+)
 
 __all__ = ["DeblendConfig", "DeblendConnections", "DeblendTask"]
 
@@ -114,12 +122,7 @@ class DeblendTask(pipe_base.PipelineTask):
         super().__init__(**kwargs)
         check_engine(self.config.engine)
 
-    def runQuantum(  # noqa: N802
-        self,
-        butlerQC: pipe_base.QuantumContext,  # noqa: N803
-        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
-        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
-    ) -> None:
+    def runQuantum(self, butlerQC: Quantum, inputRefs: InputRefs, outputRefs: OutputRefs) -> None:
         """Deblend a patch."""
         detections = butlerQC.get(inputRefs.detections)
         if not len(detections):

@@ -27,7 +27,15 @@ from ..butler import load_images
 from ..detection import DetectionOptions, detect
 from ..detection.merged_peaks import CullPeaksOptions
 from .options_config import OptionsConfig, with_options
-from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
+from .patch import (
+    PATCH_DIMENSIONS,
+    CoaddConnections,
+    ImagesConfig,
+    InputRefs,
+    OutputRefs,
+    Quantum,
+    read_scene,
+)
 
 __all__ = ["DetectPeaksConfig", "DetectPeaksConnections", "DetectPeaksTask"]
 
@@ -101,12 +109,7 @@ class DetectPeaksTask(pipe_base.PipelineTask):
     _DefaultName = "detectPeaks"
     config: DetectPeaksConfig
 
-    def runQuantum(  # noqa: N802
-        self,
-        butlerQC: pipe_base.QuantumContext,  # noqa: N803
-        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
-        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
-    ) -> None:
+    def runQuantum(self, butlerQC: Quantum, inputRefs: InputRefs, outputRefs: OutputRefs) -> None:
         """Detect in a patch, or pass on the peaks that came with it."""
         scene = read_scene(
             butlerQC,

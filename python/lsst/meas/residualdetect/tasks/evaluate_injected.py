@@ -33,7 +33,7 @@ from ..detection import DetectionOptions
 from ..injection.companion_counts import summarise_companions
 from ..injection.recovery import InjectedPatch, evaluate_companions
 from .evaluation_options import EvaluationOptionsConfig
-from .patch import PATCH_DIMENSIONS, read_scene, wavelength_order
+from .patch import PATCH_DIMENSIONS, InputRefs, OutputRefs, Quantum, read_scene, wavelength_order
 
 __all__ = ["EvaluateInjectedConfig", "EvaluateInjectedConnections", "EvaluateInjectedTask", "join_bands"]
 
@@ -138,18 +138,13 @@ class EvaluateInjectedTask(pipe_base.PipelineTask):
     _DefaultName = "evaluateInjected"
     config: EvaluateInjectedConfig
 
-    def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: N803
+    def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(initInputs=initInputs, **kwargs)
         self.images = load_images("afw")
         self.catalogues = load_catalogues("afw", initInputs, self.config.pseudo_columns)
         self.models = load_models("afw")
 
-    def runQuantum(  # noqa: N802
-        self,
-        butlerQC: pipe_base.QuantumContext,  # noqa: N803
-        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
-        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
-    ) -> None:
+    def runQuantum(self, butlerQC: Quantum, inputRefs: InputRefs, outputRefs: OutputRefs) -> None:
         """Evaluate a patch."""
         catalogue = butlerQC.get(inputRefs.detections)
         model = self.models.read(butlerQC.get(inputRefs.models), catalogue)

@@ -23,7 +23,15 @@ import lsst.pipe.base.connectionTypes as cT
 from ..butler import load_images
 from ..truth import PatchResult, evaluate_patch, summarise
 from .evaluation_options import EvaluationOptionsConfig
-from .patch import PATCH_DIMENSIONS, CoaddConnections, ImagesConfig, read_scene
+from .patch import (
+    PATCH_DIMENSIONS,
+    CoaddConnections,
+    ImagesConfig,
+    InputRefs,
+    OutputRefs,
+    Quantum,
+    read_scene,
+)
 
 __all__ = ["EvaluateConfig", "EvaluateConnections", "EvaluateTask"]
 
@@ -105,12 +113,7 @@ class EvaluateTask(pipe_base.PipelineTask):
     _DefaultName = "evaluate"
     config: EvaluateConfig
 
-    def runQuantum(  # noqa: N802
-        self,
-        butlerQC: pipe_base.QuantumContext,  # noqa: N803
-        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
-        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
-    ) -> None:
+    def runQuantum(self, butlerQC: Quantum, inputRefs: InputRefs, outputRefs: OutputRefs) -> None:
         """Evaluate a patch."""
         model_before = butlerQC.get(inputRefs.models_before)
         scene = read_scene(

@@ -30,7 +30,7 @@ from lsst.pex.config import Field, ListField, RangeField
 
 from ..injection.light import add_source_noise, companion_snr, variance_per_flux
 from ..scene import DEFAULT_BAD_PLANES
-from .patch import PATCH_DIMENSIONS, patch_generator
+from .patch import PATCH_DIMENSIONS, InputRefs, OutputRefs, Quantum, patch_generator
 
 __all__ = [
     "InjectCompanionsConfig",
@@ -142,12 +142,7 @@ class InjectCompanionsTask(pipe_base.PipelineTask):
         except ImportError as error:
             raise NoInjectionError(f"companions are injected with source_injection: {error}") from error
 
-    def runQuantum(  # noqa: N802
-        self,
-        butlerQC: pipe_base.QuantumContext,  # noqa: N803
-        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
-        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
-    ) -> None:
+    def runQuantum(self, butlerQC: Quantum, inputRefs: InputRefs, outputRefs: OutputRefs) -> None:
         """Read a coadd, inject and write it."""
         data_id: Any = butlerQC.quantum.dataId
         companions = butlerQC.get(inputRefs.companions)

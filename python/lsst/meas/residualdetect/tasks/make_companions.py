@@ -31,7 +31,7 @@ from ..detections import Detections
 from ..injection.companions import draw_companions
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from .companions_config import CompanionOptionsConfig
-from .patch import PATCH_DIMENSIONS, patch_generator, read_scene
+from .patch import PATCH_DIMENSIONS, InputRefs, OutputRefs, Quantum, patch_generator, read_scene
 
 __all__ = ["MakeCompanionsConfig", "MakeCompanionsConnections", "MakeCompanionsTask"]
 
@@ -126,17 +126,12 @@ class MakeCompanionsTask(pipe_base.PipelineTask):
     _DefaultName = "makeCompanions"
     config: MakeCompanionsConfig
 
-    def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: N803
+    def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(initInputs=initInputs, **kwargs)
         self.images = load_images("afw_cells" if self.config.use_cell_coadds else "afw")
         self.catalogues = load_catalogues("afw", initInputs, self.config.pseudo_columns)
 
-    def runQuantum(  # noqa: N802
-        self,
-        butlerQC: pipe_base.QuantumContext,  # noqa: N803
-        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
-        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
-    ) -> None:
+    def runQuantum(self, butlerQC: Quantum, inputRefs: InputRefs, outputRefs: OutputRefs) -> None:
         """Read a patch and write its companions."""
         data_id: Any = butlerQC.quantum.dataId
         catalogue = butlerQC.get(inputRefs.detections)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -41,11 +41,19 @@ __all__ = [
     "PATCH_DIMENSIONS",
     "CoaddConnections",
     "ImagesConfig",
+    "InputRefs",
+    "OutputRefs",
+    "Quantum",
     "patch_generator",
     "read_scene",
     "set_storage_class",
     "wavelength_order",
 ]
+
+# Types of what every task's runQuantum is given.
+Quantum: TypeAlias = pipe_base.QuantumContext
+InputRefs: TypeAlias = pipe_base.InputQuantizedConnection
+OutputRefs: TypeAlias = pipe_base.OutputQuantizedConnection
 
 PATCH_DIMENSIONS = ("skymap", "tract", "patch")
 BAND_DIMENSIONS = (*PATCH_DIMENSIONS, "band")

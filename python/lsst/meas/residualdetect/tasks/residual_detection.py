@@ -30,7 +30,7 @@ from ..find_missing import Missing, find_missing
 from ..network.package import ModelPackage
 from ..scene import Scene
 from ..scene_model import SceneModel
-from .patch import read_scene, wavelength_order
+from .patch import InputRefs, OutputRefs, Quantum, read_scene, wavelength_order
 from .residual_detection_config import ResidualDetectionConfig, ResidualDetectionConnections
 
 __all__ = [
@@ -81,7 +81,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
     _DefaultName = "residualDetection"
     config: ResidualDetectionConfig
 
-    def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # noqa: N803
+    def __init__(self, *, initInputs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(initInputs=initInputs, **kwargs)
         form = self.config.data_model
         self.images = load_images(self.config.image_form())
@@ -94,12 +94,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         self.detector = None if self.config.model_source == "butler" else self.config.load_detector()
         self.options = self.config.options()
 
-    def runQuantum(  # noqa: N802
-        self,
-        butlerQC: pipe_base.QuantumContext,  # noqa: N803
-        inputRefs: pipe_base.InputQuantizedConnection,  # noqa: N803
-        outputRefs: pipe_base.OutputQuantizedConnection,  # noqa: N803
-    ) -> None:
+    def runQuantum(self, butlerQC: Quantum, inputRefs: InputRefs, outputRefs: OutputRefs) -> None:
         """Read a patch, find sources, write the results."""
         data_id = butlerQC.quantum.dataId
         catalogue = butlerQC.get(inputRefs.detections)
