@@ -218,6 +218,11 @@ def test_what_holds_for_any_candidates(before, found, random, distance):
         peak.id: (peak, parent) for parent in after.detections for peak in parent.peaks if peak.from_residual
     }
     assert news.keys() == added.keys()
+    # All its pixels on the image are somebody's.
+    height, width = SCENE.shape
+    for candidate, _ in added.values():
+        own = candidate.footprint.to_mask((slice(0, height), slice(0, width)))
+        assert covered[10 : 10 + height, 10 : 10 + width][own].all()
     assert min(news, default=1000) > max((peak.id for peak in before.peaks), default=0)
     for number, (peak, parent) in news.items():
         candidate, parent_id = added[number]
