@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import shutil
 import signal
 import weakref
@@ -275,3 +276,18 @@ def test_what_is_likely_wrong_is_told_when_it_is_ingested(tmp_path):
     command = ["ingest", str(tmp_path / "other"), str(tmp_path / "blend.npz"), "--strict"]
     result = CliRunner().invoke(main, command)
     assert result.exit_code and "pixels scatter by" in result.output and not (tmp_path / "other").exists()
+
+
+def test_a_full_disk_leaves_nothing_and_is_named(tmp_path):
+    """Files may not grow as large as a repository's database is."""
+    scene = make_scene([(30, 30, 300.0)], rng=np.random.default_rng(3))
+    write_scene_file(tmp_path / "blend.npz", SceneFile(scene))
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        command = ["ingest", str(tmp_path / "repo"), str(tmp_path / "blend.npz")]
+        result = CliRunner().invoke(main, command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+    assert result.exit_code and "repo cannot be written" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["blend.npz"]

@@ -156,6 +156,9 @@ def new_repository(root: Path) -> Iterator[Butler]:
         finally:
             butler.close()
         partial.rename(root)
+    except OperationalError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RepositoryError(f"{root} cannot be written: {str(error).splitlines()[0]}") from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -229,6 +229,4 @@ def read_images(
     )
     for note in scene.notes:
         click.echo(note, err=True)
-    for doubt in scene.doubts:
-        click.echo(f"warning: {doubt}", err=True)
     return scene

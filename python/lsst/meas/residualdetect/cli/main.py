@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from typing import Any
@@ -45,6 +46,19 @@ _COMMANDS = (
     "report",
     "marks",
 )
+
+
+class _Warnings(logging.Handler):
+    """Says what the package warns of on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+def _say_warnings() -> None:
+    log = logging.getLogger(__package__.rpartition(".")[0])
+    if not any(isinstance(handler, _Warnings) for handler in log.handlers):
+        log.addHandler(_Warnings(logging.WARNING))
 
 
 class _Group(click.Group):
@@ -86,3 +100,4 @@ def main(debug: bool) -> None:
     Start here:
       residualdetect demo
     """
+    _say_warnings()

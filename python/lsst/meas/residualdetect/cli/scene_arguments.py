@@ -76,10 +76,7 @@ def tell_doubts(content: SceneFile, *, strict: bool) -> None:
     from ..io.plausibility import check_plausible
     from ..io.remarks import Remarks
 
-    remarks = Remarks(strict)
-    check_plausible(content.scene, remarks, content.peaks, content.footprints)
-    for doubt in remarks.doubts:
-        click.echo(f"warning: {doubt}", err=True)
+    check_plausible(content.scene, Remarks(strict), content.peaks, content.footprints)
 
 
 def detections_of(
