@@ -40,6 +40,8 @@ class ThresholdRpn(RPN):  # its parameters are those of Detectron2's
     second stage is to see many: work for little.
     """
 
+    nms_thresh: float
+
     @configurable
     def __init__(self, *, min_objectness: float, nms_thresh_test: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
