@@ -239,7 +239,7 @@ def test_new_peaks_come_last_and_make_their_way_back(sky, schemas, tmp_path):
     _same_peaks(merged.catalogue.find(first.id).getFootprint().peaks, peaks[:-1], merged.peak_schema.schema)
     assert peaks[-1]["merge_peak_residual"] and peaks[-1]["residual_iteration"] == 1
     assert [peaks[-1][f"merge_peak_{band}"] for band in "gri"] == [True, False, True]
-    assert after[-1].getId() == max(record.getId() for record in merged.catalogue) + 1
+    assert after[-1].getId() == found.parents[-1].id
     assert after[-1]["merge_footprint_r"] and not after[-1]["merge_footprint_g"]
     counts = np.zeros(scene.shape, int)
     for record in after:
