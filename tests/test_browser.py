@@ -72,7 +72,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     with webdriver.Chrome(options=options, service=Service(driver)) as chrome:
-        chrome.set_page_load_timeout(120)
+        chrome.set_page_load_timeout(300)
+        chrome.command_executor.client_config.timeout = 300
         yield chrome
 
 
@@ -328,7 +329,11 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_many_candidates_stay_fluid(browser: Any, crowd: Path) -> None:
     assert crowd.stat().st_size > 2e7
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    before = work(browser)
     load(browser, crowd)
+    # Whoever else is at work on the machine, the page itself is quickly done.
+    assert work(browser) - before < 2
     assert text(browser, "place") == "Candidate 1 of 5,000"
     assert len(rows(browser)) < 40
     choose(browser, "sort", "snr")
@@ -351,6 +356,12 @@ def test_many_candidates_stay_fluid(browser: Any, crowd: Path) -> None:
         sorted_in.append(time.monotonic() - start)
     assert min(painted) < 2
     assert min(sorted_in) < 0.3
+
+
+def work(browser: Any) -> float:
+    """Seconds of processor time that pages have taken, all in all."""
+    metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return float(next(item["value"] for item in metrics if item["name"] == "TaskDuration"))
 
 
 def first_paint(browser: Any) -> float:
