@@ -145,7 +145,9 @@ def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
     about = tmp_path / "nose-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nose\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[lsst.meas.residualdetect.detectors]\nnose = nose:Nose\n")
+    (about / "entry_points.txt").write_text(
+        "[lsst.meas.residualdetect.detectors]\nbroken = nowhere:Nose\nnose = nose:Nose\nonnx = nose:Nose\n"
+    )
     script = (
         "from lsst.meas.residualdetect.detectors import load_detector\n"
         "from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask\n"
@@ -162,3 +164,9 @@ def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
         check=False,
     )
     assert done.stdout.split() == ["3", "5"], done.stderr
+    # One that cannot be used, and one of a name that is taken, do no harm.
+    for words in (
+        "detector 'broken' cannot be used: No module named 'nowhere'",
+        "detector 'onnx' cannot be used",
+    ):
+        assert words in done.stderr

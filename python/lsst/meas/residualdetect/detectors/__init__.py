@@ -20,6 +20,7 @@ offer in the entry-point group ``lsst.meas.residualdetect.detectors``: names
 of detectors, and classes with a ``ConfigClass``.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
@@ -47,4 +48,12 @@ __all__ = [
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 for _entry in entry_points(group=__name__):
-    DETECTORS.register(_entry.name, _entry.load())
+    try:
+        DETECTORS.register(_entry.name, _entry.load())
+    except (
+        ImportError,
+        AttributeError,
+        RuntimeError,
+        TypeError,
+    ) as _error:  # what loading and register raise
+        logging.getLogger(__name__).warning("detector %r cannot be used: %s", _entry.name, _error)
