@@ -179,18 +179,25 @@ def _mask(mask: Any, missing: Iterable[Any], what: str) -> tuple[Mask, dict[str,
     """Bits of a mask's planes, those that are set anywhere first, so that few
     pixels need more than 32.
     """
-    names = [plane.name for plane in mask.schema if plane is not None]
-    pixels = mask.array
+    schema, pixels = mask.schema, mask.array
     used = np.bitwise_or.reduce(pixels, axis=(0, 1))
-    names.sort(key=lambda name: not used[mask.schema.bit(name).index] & mask.schema.bit(name).mask)
-    planes = {_PLANES.get(name, name): bit for bit, name in enumerate(names)}
-    planes.setdefault("NO_DATA", len(planes))
-    if max(planes.values()) >= N_BITS:
-        raise FitsError(f"{what}: it has {len(names)} mask planes; at most {N_BITS} can be told apart")
-    bits = np.zeros(pixels.shape[:2], np.int64 if max(planes.values()) > 31 else np.int32)
+
+    def is_set(name: str) -> bool:
+        at = schema.bit(name)
+        return bool(used[at.index] & at.mask)
+
+    own = sorted((plane.name for plane in schema if plane is not None), key=lambda name: not is_set(name))
+    names = ["NO_DATA", *(name for name in own if name != "NO_DATA")]
+    if len(names) > N_BITS:
+        raise FitsError(f"{what}: it has {len(own)} mask planes; at most {N_BITS} can be told apart")
+    # One that has both names keeps them.
+    afw = {name: other if (other := _PLANES.get(name, name)) not in own else name for name in names}
+    planes = {afw[name]: bit for bit, name in enumerate(names)}
+    wide = any(bit > 31 and name in own and is_set(name) for bit, name in enumerate(names))
+    bits = np.zeros(pixels.shape[:2], np.int64 if wide else np.int32)
     for bit, name in enumerate(names):
-        at = mask.schema.bit(name)
-        if used[at.index] & at.mask:
+        if name in own and is_set(name):
+            at = schema.bit(name)
             bits[(pixels[..., at.index] & at.mask) != 0] |= np.array(1 << bit, np.uint64).astype(bits.dtype)
     y, x = np.ogrid[mask.bbox.y.start : mask.bbox.y.stop, mask.bbox.x.start : mask.bbox.x.stop]
     for box in missing:
