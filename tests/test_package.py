@@ -23,6 +23,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -32,12 +33,10 @@ import pytest
 from conftest import make_blend
 from lsst.meas.residualdetect.io.scene_file import write_scene_file
 
-pytest.importorskip("setuptools_scm", reason="needs setuptools-scm, of the extra test")
-
 ROOT = Path(__file__).parents[1]
 DATA = ("bps", "config", "models", "pipelines")
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -61,6 +60,7 @@ def tracked() -> list[str]:
 @pytest.fixture(scope="module")
 def built(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheel and sdist of the files as they are now, in a history of their own."""
+    pytest.importorskip("setuptools_scm", reason="needs setuptools-scm, of the extra test")
     source = tmp_path_factory.mktemp("source")
     for name in tracked:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +100,18 @@ def _dependencies() -> list[str]:
     return [*own, *(path for path in sys.path if path.endswith("site-packages"))]
 
 
+def test_every_file_of_models_pipelines_and_config_is_to_be_installed(tracked):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    held = {
+        f"{folder.removeprefix('share/meas_residualdetect/')}/{path.name}"
+        for folder, patterns in settings["data-files"].items()
+        for pattern in patterns
+        for path in ROOT.glob(pattern)
+    }
+    assert {name for name in tracked if name.partition("/")[0] in DATA} <= held
+
+
+@slow
 def test_the_version_is_the_tag(built):
     assert {path.name for path in built.iterdir()} == {
         "lsst_meas_residualdetect-7.8.9-py3-none-any.whl",
@@ -107,6 +119,7 @@ def test_the_version_is_the_tag(built):
     }
 
 
+@slow
 def test_the_wheel_holds_every_model_pipeline_and_config(built, tracked):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
@@ -118,6 +131,7 @@ def test_the_wheel_holds_every_model_pipeline_and_config(built, tracked):
     assert package - set(names) <= {"lsst/__init__.py", "lsst/meas/__init__.py"}
 
 
+@slow
 def test_the_sdist_holds_what_a_clone_does(built, tracked):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -125,6 +139,7 @@ def test_the_sdist_holds_what_a_clone_does(built, tracked):
     assert set(tracked) <= held
 
 
+@slow
 def test_an_installed_package_works_in_an_empty_folder(python, tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
