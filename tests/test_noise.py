@@ -27,6 +27,7 @@ from conftest import make_scene
 from lsst.meas.residualdetect.noise import (
     correlate,
     expected_snr,
+    n_bands_seen,
     point_source_flux,
     point_source_snr,
     point_source_sums,
@@ -165,3 +166,20 @@ def test_the_unit_does_not_matter(unit, scene):
     here = significance(*point_source_sums(image, 1 / variance, scene.psfs[0]))
     there = significance(*point_source_sums(unit * image, 1 / (unit**2 * variance), scene.psfs[0]))
     np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("snr", "n_bands"),
+    [
+        ([9.0, 0.0, 0.0, 0.0], 1),  # a trail
+        ([9.0, 1.5, 0.5, 0.0], 2),  # a source of one colour, and a little in others
+        ([9.0, -2.0, 1.5, 0.0], 1),
+        ([9.0, 8.0, 0.0, 0.0], 2),
+        ([9.0, 8.0, 7.0, 1.2], 4),
+        ([2.0, 1.0, 0.0, -1.0], 4),  # nothing stands out: it is not for the bands to say
+        ([9.0], 1),
+    ],
+)
+def test_bands_that_have_seen_something(snr, n_bands):
+    assert n_bands_seen(np.array(snr)) == n_bands
+    assert n_bands_seen(np.array(snr[::-1])) == n_bands

@@ -57,7 +57,10 @@ class Candidate:
     footprint : `Footprint`
         Pixels where the source stands out; holds the centre.
     bands : `frozenset` [`str`]
-        Bands in which it stands out.
+        Bands in which it stands out by itself.
+    n_bands : `int`, optional
+        Number of bands that have seen it, alone or together; see
+        `n_bands_seen`. The number of ``bands`` if absent.
     """
 
     y: float
@@ -65,6 +68,12 @@ class Candidate:
     score: float
     footprint: Footprint
     bands: frozenset[str] = frozenset()
+    n_bands: int | None = None
+
+    @property
+    def seen_in(self) -> int:
+        """Number of bands that have seen it."""
+        return len(self.bands) if self.n_bands is None else self.n_bands
 
 
 class Fate(StrEnum):
@@ -239,7 +248,7 @@ def add_candidates(
     min_score : `float`, optional
         Candidates of a lower score are dropped.
     min_bands : `int`, optional
-        Candidates that stand out in fewer bands are dropped.
+        Candidates that fewer bands have seen are dropped.
     min_distance_pix : `float`, optional
         Candidates nearer than this to a peak, old or just added, are dropped.
     left_alone : `~collections.abc.Collection` [`int`], optional
@@ -273,7 +282,7 @@ def add_candidates(
             placements[index] = Placement(Fate.LEFT_ALONE)
         elif not candidate.score >= min_score:  # nor if it is not a number
             placements[index] = Placement(Fate.BELOW_THRESHOLD)
-        elif len(candidate.bands) < min_bands:
+        elif candidate.seen_in < min_bands:
             placements[index] = Placement(Fate.TOO_FEW_BANDS)
         elif near_peak[index]:
             placements[index] = Placement(Fate.NEAR_PEAK)

@@ -32,6 +32,7 @@ from .scene import Array, Positions, Scene
 __all__ = [
     "correlate",
     "expected_snr",
+    "n_bands_seen",
     "point_source_flux",
     "point_source_snr",
     "point_source_sums",
@@ -39,6 +40,10 @@ __all__ = [
     "significance",
     "snr_over_bands",
 ]
+
+# From these signal-to-noise ratios on one band stands out, and several together
+# have seen something.
+_ALONE_SNR, _TOGETHER_SNR = 5.0, 1.0
 
 # Of a PSF that falls on bad pixels but for a tenth of its weight nothing is
 # known.
@@ -154,6 +159,32 @@ def psf_smoothed(
     sigma = np.full_like(total, np.inf)
     sigma[usable] = np.sqrt(noise[usable]) / seen[usable]
     return smooth.astype(image.dtype), sigma.astype(image.dtype)
+
+
+def n_bands_seen(snr: npt.NDArray[np.floating]) -> int:
+    """Count the bands in which something is seen.
+
+    A faint source stands out in hardly any band by itself, but in all of them
+    a little; an artefact in one band, and in the others not at all. So what
+    counts is whether there is anything in the others together.
+
+    Parameters
+    ----------
+    snr : `numpy.ndarray`, (band,)
+        Signal-to-noise ratios.
+
+    Returns
+    -------
+    n_bands : `int`
+        Largest n such that without the n - 1 best bands the sum of the others
+        is at least its noise. Where no band stands out by itself, by five
+        times its noise, nothing speaks for one alone: all of them.
+    """
+    if not (snr >= _ALONE_SNR).any():
+        return len(snr)
+    worst_first = np.sort(snr)
+    of_the_worst = np.cumsum(worst_first) / np.sqrt(np.arange(1, len(worst_first) + 1))
+    return int((of_the_worst >= _TOGETHER_SNR).sum())
 
 
 def significance(signal: Array, norm: Array) -> Array:

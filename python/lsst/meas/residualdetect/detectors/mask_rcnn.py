@@ -32,6 +32,7 @@ from ..network.package import ModelPackage
 from ..network.paste_mask import paste_mask
 from ..network.sky import measure_sky, outside
 from ..network.tiling import Network, Tile, detect_in_tile, make_tiles
+from ..noise import n_bands_seen
 from ..scene import Array, Positions, Scene
 from ..suppression import repeats
 from ..threads import in_parallel
@@ -64,13 +65,22 @@ def _once(centres: Positions, scores: npt.NDArray[np.floating]) -> list[int]:
     return kept
 
 
-def _bands(in_sigma: Array, snr: float) -> frozenset[str]:
-    """Bands in which pixels (6, n) in units of the noise, summed, stand out;
-    bad pixels are 0.
+def _bands(in_sigma: Array, snr: float) -> tuple[frozenset[str], int]:
+    """Bands in which pixels (6, n) in units of the noise, summed, stand out,
+    and how many have seen anything there; bad pixels are 0.
+
+    What a missing source leaves is light in some pixels and too little in
+    others, where its neighbour's model has taken it: the sum may be nothing
+    where the squares are not.
     """
     n_good = (in_sigma != 0).sum(axis=1)
-    seen = (n_good > 0) & (in_sigma.sum(axis=1, dtype=np.float64) >= snr * np.sqrt(n_good))
-    return frozenset(band for band, is_seen in zip(CANONICAL_BANDS, seen.tolist(), strict=True) if is_seen)
+    there = n_good > 0
+    summed = in_sigma.sum(axis=1, dtype=np.float64) / np.sqrt(np.maximum(n_good, 1))
+    seen = there & (summed >= snr)
+    bands = frozenset(band for band, is_seen in zip(CANONICAL_BANDS, seen.tolist(), strict=True) if is_seen)
+    squares = np.square(in_sigma, dtype=np.float64).sum(axis=1)
+    excess = (squares - n_good)[there] / np.sqrt(2 * n_good[there])
+    return bands, n_bands_seen(excess)
 
 
 class MaskRcnn:
@@ -186,12 +196,14 @@ class MaskRcnn:
             row, column = nearest[index].tolist()
             pixels[min(row, rows.stop - 1) - rows.start, min(column, columns.stop - 1) - columns.start] = True
             y, x = centres[index].tolist()
+            bands, n_bands = _bands(residual[:, rows, columns][:, pixels], self.band_snr)
             candidate = Candidate(
                 y=y,
                 x=x,
                 score=float(probabilities[index]),
                 footprint=Footprint.from_mask(pixels, (first[0] + rows.start, first[1] + columns.start)),
-                bands=_bands(residual[:, rows, columns][:, pixels], self.band_snr),
+                bands=bands,
+                n_bands=n_bands,
             )
             found.append((float(scores[index]), candidate))
         return found

@@ -27,7 +27,7 @@ from lsst.pex.config import Config, Field, RangeField, registerConfigurable
 
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
-from ..noise import point_source_sums, significance
+from ..noise import n_bands_seen, point_source_sums, significance
 from ..scene import Array, Scene
 from .registry import DETECTORS
 
@@ -110,6 +110,7 @@ class MatchedFilter:
                         for band, value in zip(scene.bands, by_band[:, y, x], strict=True)
                         if value >= self.config.band_snr
                     ),
+                    n_bands=n_bands_seen(by_band[:, y, x]),
                 )
             )
         return candidates

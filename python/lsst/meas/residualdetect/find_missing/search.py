@@ -47,8 +47,9 @@ class FindMissingOptions:
         Score from which a candidate becomes a peak; the detector's own if
         absent.
     min_bands : `int`, optional
-        Bands in which a candidate must stand out to become a peak; if absent
-        2 where the scene has three bands or more, else 1.
+        Bands that must have seen a candidate for it to become a peak; see
+        `n_bands_seen`. If absent 2 where the scene has three bands or more,
+        else 1.
     min_distance_pix : `float`
         Candidates nearer than this to a peak are taken for a flaw of that
         peak's model.

@@ -220,8 +220,9 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
     )
     min_bands = RangeField(
         dtype=int,
-        doc="Bands in which a candidate must stand out to become a peak; if not set 2 where there are three "
-        "bands or more, else 1.",
+        doc="Bands that must have seen a candidate for it to become a peak: where one stands out by 5 sigma, "
+        "the others without the min_bands - 1 best have to show something together. If not set 2 where there "
+        "are three bands or more, else 1.",
         default=None,
         optional=True,
         min=0,
