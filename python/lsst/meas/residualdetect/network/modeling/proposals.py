@@ -42,6 +42,8 @@ class ThresholdRpn(RPN):  # its parameters are those of Detectron2's
 
     nms_thresh: float
 
+    nms_thresh: float
+
     @configurable
     def __init__(self, *, min_objectness: float, nms_thresh_test: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
