@@ -155,7 +155,7 @@ def export_package(
     threshold: float | None = None,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 1536,
-    margin: int = 80,
+    margin: int = 96,
 ) -> ModelPackage:
     """Write a model package: weights for Detectron2, the same network for
     ONNX Runtime, and what both need to know.

@@ -40,15 +40,13 @@ class ThresholdRpn(RPN):  # its parameters are those of Detectron2's
     second stage is to see many: work for little.
     """
 
-    nms_thresh: float
-
-    nms_thresh: float
-
     @configurable
-    def __init__(self, *, min_objectness: float, nms_thresh_test: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self, *, min_objectness: float, nms_thresh: float, nms_thresh_test: float, **kwargs: Any
+    ) -> None:
+        super().__init__(nms_thresh=nms_thresh, **kwargs)
         self.min_objectness = min_objectness
-        self.nms_thresh_test = nms_thresh_test
+        self.nms_thresh_of = {True: nms_thresh, False: nms_thresh_test}
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -63,14 +61,9 @@ class ThresholdRpn(RPN):  # its parameters are those of Detectron2's
         self, anchors: Any, pred_objectness_logits: list[torch.Tensor], *others: Any
     ) -> Any:
         """See `detectron2.modeling.proposal_generator.RPN`."""
-        if self.training:
-            return super().predict_proposals(anchors, pred_objectness_logits, *others)
-        # Detectron2 drops proposals that are not finite.
-        logits = [
-            x.masked_fill(x.sigmoid() < self.min_objectness, -torch.inf) for x in pred_objectness_logits
-        ]
-        in_training, self.nms_thresh = self.nms_thresh, self.nms_thresh_test
-        try:
-            return super().predict_proposals(anchors, logits, *others)
-        finally:
-            self.nms_thresh = in_training
+        logits = pred_objectness_logits
+        if not self.training:
+            # Detectron2 drops proposals that are not finite.
+            logits = [x.masked_fill(x.sigmoid() < self.min_objectness, -torch.inf) for x in logits]
+        self.nms_thresh = self.nms_thresh_of[self.training]
+        return super().predict_proposals(anchors, logits, *others)
