@@ -62,7 +62,7 @@ def found(*names: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    program = found("chromium", "chromium-browser", "google-chrome", "chrome")
+    program = found("chrome", "chromium", "chromium-browser", "google-chrome")
     driver = found("chromedriver")
     if program is None or driver is None:
         pytest.skip("needs chromium and chromedriver")
