@@ -41,6 +41,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,6 @@ import click
 from jinja2 import Environment, StrictUndefined
 
 from lsst.meas.residualdetect.experiments.tables import number_text, percent_text, with_interval
-from lsst.meas.residualdetect.network.package import DEFAULT_MODEL, load_package
 from lsst.meas.residualdetect.truth.metrics import bin_label
 
 ROOT = Path(__file__).parents[1]
@@ -59,18 +59,11 @@ BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", r
 
 SEED = 9000
 PEERS = ("matched_filter", "sep", "photutils", "onnx")
+NEEDED = {"sep": "sep", "photutils": "skimage"}  # left out where that is not installed
 POPULATIONS = ("dense", "default")
 OTHER_SKIES = (
-    "dense",
-    "grizy",
-    "gri",
-    "hsc",
-    "stars",
-    "correlated",
-    "shallow",
-    "sparse",
-    "structured",
-    "one_year",
+    *("dense", "grizy", "gri", "hsc", "stars"),
+    *("correlated", "shallow", "sparse", "structured", "one_year"),
 )
 WORSE = "seeing=0.9,depth=0.5"
 
@@ -141,17 +134,16 @@ def _of_costs(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "costs.json").read_text())
 
 
-def sections(
-    scenes: int, other_scenes: int, blends: Path | None, size: int | None
-) -> dict[str, tuple[list[str], Any]]:
+def sections(scenes: int, other_scenes: int, blends: Path | None) -> dict[str, tuple[list[str], Any]]:
     """Command and reader of each part of the figures that can be made."""
+    peers = [name for name in PEERS if name not in NEEDED or find_spec(NEEDED[name])]
     evaluate = ["residualdetect", "evaluate", "--seed", str(SEED), "--out", "."]
     parts: dict[str, tuple[list[str], Any]] = {
         "comparison": (
             [
                 *(*evaluate, "-n", str(scenes), "--iterations", "2"),
                 *_options("--population", POPULATIONS),
-                *_options("--detector", (*PEERS, "oracle")),
+                *_options("--detector", (*peers, "oracle")),
             ],
             _of_comparison,
         ),
@@ -163,22 +155,16 @@ def sections(
             ],
             _of_evaluate,
         ),
-        "costs": (
-            [
-                *("python", "benchmarks/costs.py", "--json", "costs.json"),
-                *(() if size is None else ("--size", str(size))),
-            ],
-            _of_costs,
-        ),
+        "costs": (["python", "benchmarks/costs.py", "--json", "costs.json"], _of_costs),
     }
     if blends is not None:
         real = [
             *(*evaluate, "--scenes", str(blends), "--pixel-scale", "0.168"),
             *("--split", "config/training/hsc_blends_split.yaml"),
         ]
-        parts["real"] = ([*real, "--leave-out", *_options("--detector", PEERS)], _of_leave_out)
+        parts["real"] = ([*real, "--leave-out", *_options("--detector", peers)], _of_leave_out)
         parts["worse"] = (
-            [*real, "--degrade", WORSE, *_options("--detector", (*PEERS, "oracle"))],
+            [*real, "--degrade", WORSE, *_options("--detector", (*peers, "oracle"))],
             _of_evaluate,
         )
     return parts
@@ -252,9 +238,8 @@ def environment(figures: Mapping[str, Any]) -> Environment:
     jinja.filters.update(
         percent=percent, number=number, change=change, interval=interval, made=made, bin_text=bin_text
     )
-    jinja.globals.update(
-        figures=figures, names={"onnx": "network", "matched_filter": "matched filter", "sep": "SEP"}
-    )
+    names = {"onnx": "network", "matched_filter": "matched filter", "sep": "SEP"}
+    jinja.globals.update(figures=figures, names=names)
     return jinja
 
 
@@ -277,10 +262,9 @@ def filled(text: str, figures: Mapping[str, Any]) -> str:
 def fill(figures: Mapping[str, Any]) -> None:
     """Write the figures into every document."""
     for path in DOCUMENTS:
-        before = path.read_text()
-        after = filled(before, figures)
-        if after != before:
-            path.write_text(after)
+        text = filled(path.read_text(), figures)
+        if text != path.read_text():
+            path.write_text(text)
             click.echo(f"filled {path.relative_to(ROOT)}")
 
 
@@ -293,7 +277,6 @@ def fill(figures: Mapping[str, Any]) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
     help="Folder of real blends that the split names.",
 )
-@click.option("--cost-size", type=int, help="Side of the patch whose costs are measured, in pixels.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
@@ -307,22 +290,21 @@ def main(
     scenes: int,
     other_scenes: int,
     blends: Path | None,
-    cost_size: int | None,
     work: Path,
     only_fill: bool,
 ) -> None:
     """Make the figures NAMES (comparison, skies, real, worse, costs), or all."""
     figures = read_figures()
-    parts = sections(scenes, other_scenes, blends, cost_size)
+    parts = sections(scenes, other_scenes, blends)
     unknown = set(names) - parts.keys()
     if unknown:
         raise click.UsageError(
             f"cannot make {', '.join(sorted(unknown))}; known: {', '.join(parts)}"
             + ("" if blends else "; real and worse need --blends")
         )
-    for name in () if only_fill else names or parts:
+    for name in () if only_fill else (names or parts):
         command, read = parts[name]
-        package, commit = load_package(DEFAULT_MODEL), _commit()
+        commit = _commit()
         said = shlex.join(command).replace(str(blends), "BLENDS")
         click.echo(f"{name}: {said}")
         seconds = _run(command, work / name)
@@ -332,11 +314,12 @@ def main(
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "cores": len(os.sched_getaffinity(0)),
             "seconds": round(seconds),
-            "threshold": package.score_threshold,
             "results": _short(read(work / name)),
         }
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
-    fill(figures)
+        fill(figures)
+    if only_fill:
+        fill(figures)
 
 
 if __name__ == "__main__":
