@@ -85,3 +85,25 @@ class DeblendCoaddSourcesMultiTask(PipelineTask):
 
 class ResidualScarletDeblendTask(ScarletDeblendTask):
     _DefaultName = "residual"
+
+
+class RedeblendConnections(StackDeblendConnections, dimensions=("skymap", "tract", "patch")):
+    """Those of this package's task, which cannot be imported without the stack."""
+
+    old_objects, old_models, old_parents = (
+        cT.Input(doc=".", name=name, storageClass=storage, dimensions=("skymap", "tract", "patch"))
+        for name, storage in (
+            ("old_objects", "SourceCatalog"),
+            ("old_models", "LsstScarletModelData"),
+            ("old_parents", "SourceCatalog"),
+        )
+    )
+
+
+class RedeblendConfig(StackDeblendConfig, pipelineConnections=RedeblendConnections):
+    pass
+
+
+class RedeblendTask(DeblendCoaddSourcesMultiTask):
+    ConfigClass = RedeblendConfig
+    _DefaultName = "redeblend"

@@ -135,7 +135,7 @@ def test_a_quantum_can_be_made(tmp_path, data_model):
 @pytest.fixture
 def stack(monkeypatch):
     """What the pipelines need of the stack, where it is not."""
-    tasks = "lsst.meas.residualdetect.tasks.residual_scarlet_deblend"
+    tasks = "lsst.meas.residualdetect.tasks.redeblend_changed"
     for name in ("lsst.pipe.tasks", "lsst.pipe.tasks.deblendCoaddSourcesPipeline", tasks):
         monkeypatch.setitem(sys.modules, name, stack_stub)
     monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(pipeline_path("embedded.yaml").parents[1]))
@@ -168,6 +168,9 @@ def test_the_second_deblend_reads_what_residual_detection_wrote(stack, tmp_path,
     assert _edges(graph, again, "inputs") == coadds | {
         "deconvolved_deep_coadd",
         "object_detection_merged_residual",
+        "object_deblend",
+        "object_scarlet_models",
+        "object_parent_patch",
     }
     assert {name.removesuffix("_metadata") for name in _edges(graph, again, "outputs")} >= {
         "object_deblend_residual",
@@ -178,7 +181,6 @@ def test_the_second_deblend_reads_what_residual_detection_wrote(stack, tmp_path,
     assert {edge.parent_dataset_type_name for edge in init.inputs.values()} == {
         edge.parent_dataset_type_name for edge in graph.tasks[found].init.outputs.values()
     } - {f"{found}_config"}
-    assert graph.tasks[again].config.multibandDeblend.target is stack_stub.ResidualScarletDeblendTask
 
 
 def test_the_older_names_and_a_later_iteration(stack, tmp_path):
@@ -193,6 +195,9 @@ def test_the_older_names_and_a_later_iteration(stack, tmp_path):
         "deepCoadd_calexp",
         "deconvolved_deep_coadd",
         "deepCoadd_mergeDet_residual2",
+        "deepCoadd_deblendedCatalog_residual",
+        "deepCoadd_scarletModelData_residual",
+        "object_parent_patch_residual",
     }
     assert "deepCoadd_deblendedCatalog_residual2" in _edges(graph, "redeblend", "outputs")
     with pytest.raises(ValueError, match="parameter names is 'deep'; expected base-v2 or deepCoadd"):
@@ -207,6 +212,7 @@ def test_two_iterations_follow_each_other(stack, tmp_path, names, merged):
     assert set(graph.tasks) == {"residualDetection", "redeblend", "residualDetection2", "redeblend2"}
     assert f"{merged}_residual" in _edges(graph, "residualDetection2", "inputs")
     assert f"{merged}_residual2" in _edges(graph, "redeblend2", "inputs")
+    assert "object_parent_patch_residual" in _edges(graph, "redeblend2", "inputs")
     # What the first iteration writes is all that the second wants of this package.
     written = _edges(graph, "residualDetection", "outputs") | _edges(graph, "redeblend", "outputs")
     wanted = _edges(graph, "residualDetection2", "inputs")

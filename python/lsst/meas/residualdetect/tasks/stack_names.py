@@ -95,21 +95,19 @@ def name_residual_detection(config: Any, names: str, before: str, after: str) ->
     _name(config, names, after, written)
 
 
-def name_redeblend(config: Any, names: str, after: str) -> None:
-    """Name what the stack's deblender reads and writes as the second pass,
-    and let its children keep ``merge_peak_residual``.
+def name_redeblend(config: Any, names: str, before: str, after: str) -> None:
+    """Name what the stack's deblender reads and writes as the second pass.
 
     Parameters
     ----------
-    config : `lsst.pipe.tasks.deblendCoaddSourcesPipeline.DeblendCoaddSourcesMultiConfig`
+    config : `RedeblendConfig`
         Changed.
     names : `str`
         One of `STACK_NAMES`.
-    after : `str`
-        Suffix of the catalogue deblended and of what is written.
+    before, after : `str`
+        Suffixes of the deblend whose unchanged parents are kept, and of the
+        catalogue deblended and of what is written.
     """
-    from .residual_scarlet_deblend import ResidualScarletDeblendTask
-
     connections = {
         "inputSchema": "schema",
         "peakSchema": "peak_schema",
@@ -124,4 +122,5 @@ def name_redeblend(config: Any, names: str, after: str) -> None:
         "objectParents": "parents",
     }
     _name(config, names, after, connections)
-    config.multibandDeblend.retarget(ResidualScarletDeblendTask)
+    old = {"old_objects": "deblended", "old_models": "models", "old_parents": "parents"}
+    _name(config, names, before, old)
