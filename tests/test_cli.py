@@ -305,7 +305,7 @@ def test_options_of_scenes_do_not_go_with_tiles(tmp_path):
     "arguments",
     [
         ["train", "--tiles", "tiles", "--validation", "tiles", "--out", "run"],
-        ["export", "run", "--out", "mine"],
+        ["export", "run", "--out", "mine", "--calibrate", "cases"],
     ],
 )
 def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch):

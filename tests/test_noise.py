@@ -171,15 +171,18 @@ def test_the_unit_does_not_matter(unit, scene):
 @pytest.mark.parametrize(
     ("snr", "n_bands"),
     [
-        ([9.0, 0.0, 0.0, 0.0], 1),  # a trail
-        ([9.0, 1.5, 0.5, 0.0], 2),  # a source of one colour, and a little in others
-        ([9.0, -2.0, 1.5, 0.0], 1),
-        ([9.0, 8.0, 0.0, 0.0], 2),
-        ([9.0, 8.0, 7.0, 1.2], 4),
+        ([9.0, 0.5, 0.5, 0.5], 1),  # a trail
+        ([9.0, 2.5, 1.0, 0.5], 2),  # a source of one colour, and a little in another band
+        ([9.0, -2.5, 0.0, 0.5], 2),  # its light was given to a neighbour there
+        ([9.0, 8.0, 0.5, 0.0], 2),
+        ([9.0, 8.0, 7.0, 2.0], 4),
         ([2.0, 1.0, 0.0, -1.0], 4),  # nothing stands out: it is not for the bands to say
         ([9.0], 1),
     ],
 )
 def test_bands_that_have_seen_something(snr, n_bands):
-    assert n_bands_seen(np.array(snr)) == n_bands
-    assert n_bands_seen(np.array(snr[::-1])) == n_bands
+    squares = np.square(snr)
+    assert n_bands_seen(squares) == n_bands_seen(squares[::-1]) == n_bands
+    # As much more in many pixels, which scatter more.
+    n_values = np.full(len(snr), 16)
+    assert n_bands_seen(16 + 4 * (squares - 1), n_values) == n_bands

@@ -41,9 +41,9 @@ __all__ = [
     "snr_over_bands",
 ]
 
-# From these signal-to-noise ratios on one band stands out, and several together
-# have seen something.
-_ALONE_SNR, _TOGETHER_SNR = 5.0, 1.0
+# From so many times the scatter on one band stands out, and several together have
+# seen something.
+_ALONE, _TOGETHER = 5.0, 1.0
 
 # Of a PSF that falls on bad pixels but for a tenth of its weight nothing is
 # known.
@@ -161,30 +161,37 @@ def psf_smoothed(
     return smooth.astype(image.dtype), sigma.astype(image.dtype)
 
 
-def n_bands_seen(snr: npt.NDArray[np.floating]) -> int:
-    """Count the bands in which something is seen.
+def n_bands_seen(squares: npt.NDArray[np.floating], n_values: npt.NDArray[np.integer] | int = 1) -> int:
+    """Count the bands in which a residual shows something.
 
-    A faint source stands out in hardly any band by itself, but in all of them
-    a little; an artefact in one band, and in the others not at all. So what
-    counts is whether there is anything in the others together.
+    What a missing source leaves is light in some places and bands and too
+    little in others, where its neighbour's model has taken it: the sum may be
+    nothing where the squares are not. A faint source stands out in hardly any
+    band by itself, but in all of them a little; an artefact in one band, and
+    in the others not at all. So what counts is whether there is anything in
+    the others together.
 
     Parameters
     ----------
-    snr : `numpy.ndarray`, (band,)
-        Signal-to-noise ratios.
+    squares : `numpy.ndarray`, (band,)
+        Sums of the squares of values in units of their noise.
+    n_values : `numpy.ndarray`, (band,), or `int`, optional
+        How many values are in each.
 
     Returns
     -------
     n_bands : `int`
-        Largest n such that without the n - 1 best bands the sum of the others
-        is at least its noise. Where no band stands out by itself, by five
-        times its noise, nothing speaks for one alone: all of them.
+        Largest n such that without the n - 1 best bands the squares of the
+        others together exceed what noise gives by its scatter. Where no band
+        stands out by itself, by five times the scatter, nothing speaks for
+        one alone: all of them.
     """
-    if not (snr >= _ALONE_SNR).any():
-        return len(snr)
-    worst_first = np.sort(snr)
+    excess = (squares - n_values) / np.sqrt(2 * np.asarray(n_values))
+    if not (excess >= _ALONE).any():
+        return len(excess)
+    worst_first = np.sort(excess)
     of_the_worst = np.cumsum(worst_first) / np.sqrt(np.arange(1, len(worst_first) + 1))
-    return int((of_the_worst >= _TOGETHER_SNR).sum())
+    return int((of_the_worst >= _TOGETHER).sum())
 
 
 def significance(signal: Array, norm: Array) -> Array:

@@ -68,10 +68,6 @@ def _once(centres: Positions, scores: npt.NDArray[np.floating]) -> list[int]:
 def _bands(in_sigma: Array, snr: float) -> tuple[frozenset[str], int]:
     """Bands in which pixels (6, n) in units of the noise, summed, stand out,
     and how many have seen anything there; bad pixels are 0.
-
-    What a missing source leaves is light in some pixels and too little in
-    others, where its neighbour's model has taken it: the sum may be nothing
-    where the squares are not.
     """
     n_good = (in_sigma != 0).sum(axis=1)
     there = n_good > 0
@@ -79,8 +75,7 @@ def _bands(in_sigma: Array, snr: float) -> tuple[frozenset[str], int]:
     seen = there & (summed >= snr)
     bands = frozenset(band for band, is_seen in zip(CANONICAL_BANDS, seen.tolist(), strict=True) if is_seen)
     squares = np.square(in_sigma, dtype=np.float64).sum(axis=1)
-    excess = (squares - n_good)[there] / np.sqrt(2 * n_good[there])
-    return bands, n_bands_seen(excess)
+    return bands, n_bands_seen(squares[there], n_good[there])
 
 
 class MaskRcnn:

@@ -110,7 +110,7 @@ class MatchedFilter:
                         for band, value in zip(scene.bands, by_band[:, y, x], strict=True)
                         if value >= self.config.band_snr
                     ),
-                    n_bands=n_bands_seen(by_band[:, y, x]),
+                    n_bands=n_bands_seen(np.square(by_band[:, y, x])),
                 )
             )
         return candidates
