@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -112,17 +112,6 @@ def _mapper(source: Schema, target: Schema) -> SchemaMapper:
         if item.field.getName() in target:
             mapper.addMapping(item.key, item.field, True)
     return mapper
-
-
-def _catalogue(schema: Schema, records: Iterable[SourceRecord]) -> SourceCatalog:
-    """Records of any schemas, as one catalogue."""
-    catalogue = SourceCatalog(SourceTable.make(schema))
-    mappers: dict[int, SchemaMapper] = {}
-    for record in records:
-        table = record.getTable()
-        mapper = mappers.setdefault(id(table), _mapper(table.getSchema(), schema))
-        catalogue.addNew().assign(record, mapper)
-    return catalogue
 
 
 def _keep_ids(fresh: pipe_base.Struct, old: SourceCatalog) -> int:
@@ -282,14 +271,18 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
             return int(record.getParent() or record.getId())
 
         def together(one: SourceCatalog, other: SourceCatalog) -> SourceCatalog:
-            records = [*one, *(record for record in other if family(record) in kept)]
+            to_one, from_other = _mapper(one.schema, one.schema), _mapper(other.schema, one.schema)
+            records = [(record, to_one) for record in one]
+            records += [(record, from_other) for record in other if family(record) in kept]
             # Those without a parent first, then the children of one parent
             # after the other's.
-            records.sort(key=lambda r: (r.getParent() != 0, place[family(r)], r.getId()))
-            catalogue = _catalogue(one.schema, records)
-            for record in catalogue:
-                if record.getId() in kept and not record.getParent():
-                    record.setFootprint(merged[place[record.getId()]].getFootprint())
+            records.sort(key=lambda pair: (pair[0].getParent() != 0, place[family(pair[0])], pair[0].getId()))
+            catalogue = SourceCatalog(SourceTable.make(one.schema))
+            for record, mapper in records:
+                added = catalogue.addNew()
+                added.assign(record, mapper)
+                if added.getId() in kept and not added.getParent():
+                    added.setFootprint(merged[place[added.getId()]].getFootprint())
             return catalogue
 
         models = LsstScarletModelData(metadata=fresh.scarletModelData.metadata)
