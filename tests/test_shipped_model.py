@@ -27,11 +27,11 @@ import pytest
 import torch
 from lsst.daf.butler import Butler
 
-from conftest import make_blend
+from conftest import make_blend, make_scene
 from lsst.meas.residualdetect.butler.repository import COADDS_COLLECTION, create_repository, ingest_scenes
 from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.deblend import deblend
-from lsst.meas.residualdetect.detection import detect
+from lsst.meas.residualdetect.detection import detect, detections_at
 from lsst.meas.residualdetect.detectors import load_detector
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
 from lsst.meas.residualdetect.network.package import DEFAULT_MODEL, load_package
@@ -114,6 +114,19 @@ def test_most_candidates_lie_where_sources_are_missing(package):
         for c in sure
     ]
     assert np.mean(right) > 0.7
+
+
+@pytest.mark.parametrize("brightness", [0.1, 1.0, 10.0, 100.0])
+def test_a_missed_star_is_found_however_bright(brightness):
+    flux = 3000.0
+    sources = [(45.0, 40.0, flux), (45.0, 51.0, brightness * flux)]
+    scene = make_scene(sources, shape=(91, 91), rng=np.random.default_rng(1))
+    known = detections_at(scene, np.array([(45.0, 40.0)]))
+    model = deblend(scene, known.parents).image(scene)
+    detector = load_detector("onnx")
+    best = max(detector.detect(scene, model, known.peaks), key=lambda candidate: candidate.score)
+    assert best.score > detector.default_threshold
+    assert np.hypot(best.y - 45.0, best.x - 51.0) < 1
 
 
 def test_nothing_is_found_in_noise(package):
