@@ -53,7 +53,7 @@ def candidate_table(
     table : `astropy.table.Table`
         ``peak`` and ``parent`` (ids; 0 if it became none), ``y``, ``x``
         (patch pixels), ``ra``, ``dec`` (degrees; NaN if unknown), ``score``,
-        ``area`` (pixels), ``n_bands`` (in which it stands out), ``reason``
+        ``area`` (pixels), ``n_bands`` (that have seen it), ``reason``
         (why it became no peak; empty if it did) and ``snr_<band>`` (of a
         point source in the residual, at the pixel nearest to the centre,
         without bad pixels).
@@ -70,7 +70,7 @@ def candidate_table(
         "dec": dec,
         "score": np.array([c.score for c in candidates], np.float64),
         "area": np.array([c.footprint.area for c in candidates], np.int64),
-        "n_bands": np.array([len(c.bands) for c in candidates], np.int64),
+        "n_bands": np.array([c.seen_in for c in candidates], np.int64),
         "reason": np.array(["" if p.fate == Fate.ADDED else p.fate.value for p in placements], np.str_),
     }
     columns |= {f"snr_{band}": snr[:, index] for index, band in enumerate(scene.bands)}
