@@ -63,7 +63,11 @@ def worlds(tmp_path_factory):
     fill_patch(create_repository(root, skymap, BANDS), exposures, merged)
     singles = ("-c", "residualDetection:singles.engine=scarlet_lite")
     singles += ("-c", "residualDetection:singles.max_iterations=300")
-    pipetask(root, "-p", f"{PIPELINE}#deconvolve,deblendCoaddFootprints,residualDetection", *singles)
+    # Many peaks to compare, right or wrong.
+    threshold = ("-c", "residualDetection:score_threshold=0.1")
+    pipetask(
+        root, "-p", f"{PIPELINE}#deconvolve,deblendCoaddFootprints,residualDetection", *singles, *threshold
+    )
     butler = Butler.from_config(str(root), collections="out")
 
     scene = read_exposures(exposures, merged.catalogue)
@@ -73,7 +77,7 @@ def worlds(tmp_path_factory):
         .run(scene, detections)
         .models
     )
-    task = ResidualDetectionTask(config=ResidualDetectionConfig(data_model="array"))
+    task = ResidualDetectionTask(config=ResidualDetectionConfig(data_model="array", score_threshold=0.1))
     return (
         scene,
         (
