@@ -30,6 +30,7 @@ from lsst.meas.residualdetect.experiments.experiment import run_scene
 from lsst.meas.residualdetect.experiments.peers import DEBLENDINGS, load_peers
 from lsst.meas.residualdetect.experiments.skies import FileSky
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
+from lsst.meas.residualdetect.lessons.injected import SourceInjection
 from lsst.meas.residualdetect.truth.degradation import Degradation, degraded
 from lsst.meas.residualdetect.truth.known_scenes import KnownScene, read_known_scene
 from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA
@@ -136,6 +137,55 @@ def test_files_are_judged_by_what_the_better_image_shows(tmp_path):
     assert again.exit_code == 1 and "seed 9000 (now 1)" in again.output
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("snr", "of the form"),
+        ("snr=8", "of the form"),
+        ("snr=8:9:10", "of the form"),
+        ("colour=3:4", "of the form"),
+        ("number=0", "at least 1"),
+        ("snr=200:8", "least <= greatest"),
+        ("distance=0:1", "least <= greatest"),
+        ("snr=8:nan", "least <= greatest"),
+    ],
+)
+def test_an_injection_that_makes_no_sense_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        SourceInjection.parse(text)
+
+
+def test_an_injection_is_read():
+    assert SourceInjection.parse("number=5,snr=10:50") == SourceInjection(5, (10.0, 50.0))
+
+
+def test_sources_beside_known_ones_are_to_be_found(tmp_path):
+    places = np.array([source[:2] for source in PAIR])
+    scene = make_scene(PAIR, rng=np.random.default_rng(1))
+    write_scene_file(tmp_path / "pair.npz", SceneFile(scene, places, np.ones(scene.shape, np.int32)))
+    injection = SourceInjection(3, (50.0, 50.0), (0.6, 1.2))
+    known = FileSky("it", (tmp_path / "pair.npz",), injection=injection, seed=3).scene(0)
+    added = known.truth[len(PAIR) :]
+    assert 1 <= len(added) <= 3 and len(known.detections.peaks) == len(PAIR)
+    np.testing.assert_allclose(added["snr"], 50, rtol=1e-4)
+    away = np.hypot(*(np.stack([added["y"], added["x"]], axis=1)[:, None] - places).T).min(axis=0)
+    # Their places are whole pixels.
+    assert (away * scene.pixel_scale_arcsec >= 0.6).all() and (away * scene.pixel_scale_arcsec < 1.35).all()
+    for band in scene.bands:
+        light = (known.scene.images - scene.images)[scene.bands.index(band)].sum()
+        assert added[f"flux_{band}"].sum() == pytest.approx(light, rel=1e-3)
+    told = [row["flux_i"] for row in known.truth[: len(PAIR)]]
+    np.testing.assert_allclose(told, [source[2] for source in PAIR], rtol=0.15)
+
+    out = tmp_path / "out"
+    arguments = ["evaluate", "--scenes", tmp_path / "pair.npz", "--inject", "snr=50:50,distance=0.6:1.2"]
+    arguments += ["--detector", "oracle", "--out", out, "--jobs", 1, "--seed", 3]
+    result = CliRunner().invoke(main, [str(item) for item in arguments])
+    assert result.exit_code == 0, result.output
+    (entry,) = json.loads((out / "results.json").read_text())["entries"]
+    assert entry["iterations"][0]["n_unrecognized"] == entry["iterations"][0]["n_recovered"] == len(added)
+
+
 def test_files_without_truth_say_what_to_do(tmp_path):
     write_scene_file(tmp_path / "bare.npz", make_blend(5, with_truth=False))
     sky = FileSky("it", (tmp_path / "bare.npz",))
@@ -148,7 +198,10 @@ def test_files_without_truth_say_what_to_do(tmp_path):
     [
         (("--leave-out",), "need --scenes"),
         (("--degrade", "depth=0.5"), "need --scenes"),
-        (("--scenes", ".", "--leave-out", "--degrade", "depth=0.5"), "does not go with"),
+        (("--inject", "number=1"), "need --scenes"),
+        (("--scenes", ".", "--leave-out", "--degrade", "depth=0.5"), "only one of"),
+        (("--scenes", ".", "--inject", "number=1", "--degrade", "depth=0.5"), "only one of"),
+        (("--scenes", ".", "--inject", "number=many"), "--inject: 'number=many' is not of the form"),
         (("--limit", "min_snr=many"), "min_snr=many: input should be a valid number"),
         (("--limit", "snr_edges=1,x"), "snr_edges=1,x: input should be a valid number"),
         (("--search", "singles.colour=3"), "--search singles.: unknown 'colour'"),

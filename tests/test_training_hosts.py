@@ -25,11 +25,11 @@ import pytest
 from conftest import make_scene
 from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
+from lsst.meas.residualdetect.lessons.hosts import read_hosts
+from lsst.meas.residualdetect.lessons.lesson import LessonOptions, draw_lesson
+from lsst.meas.residualdetect.simulation.flaws import with_wrong_psfs
 from lsst.meas.residualdetect.training.artefacts import ARTEFACTS, add_artefacts
-from lsst.meas.residualdetect.training.flaws import with_wrong_psfs
 from lsst.meas.residualdetect.training.host_tiles import HostTileOptions, make_host_tiles
-from lsst.meas.residualdetect.training.hosts import read_hosts
-from lsst.meas.residualdetect.training.lessons import LessonOptions, draw_lesson
 from lsst.meas.residualdetect.truth.blends import read_split
 from lsst.meas.residualdetect.truth.worse import make_worse
 

@@ -25,9 +25,9 @@ import pytest
 from conftest import make_scene
 from lsst.meas.residualdetect.detection import detect, detections_at
 from lsst.meas.residualdetect.simulation import SimulationOptions
+from lsst.meas.residualdetect.simulation.flaws import mask_pixels, with_wrong_psfs
 from lsst.meas.residualdetect.simulation.simulate import simulate_with_stamps
 from lsst.meas.residualdetect.training import TileOptions, generate_tiles
-from lsst.meas.residualdetect.training.flaws import mask_pixels, with_wrong_psfs
 from lsst.meas.residualdetect.training.generate import make_tiles
 from lsst.meas.residualdetect.training.instances import MASK_SIDE, find_instances, undetected
 from lsst.meas.residualdetect.training.shards import read_shard, shard_paths, write_shard

@@ -20,6 +20,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,12 @@ __all__ = ["evaluate"]
     help="See the scene files worse; what they show and the worse ones do not is to be found.",
 )
 @click.option(
+    "--inject",
+    metavar="number=N,snr=LOW:HIGH,distance=NEAR:FAR",
+    help="Put sources beside the known ones of the scene files: up to so many in each, of such S/N, so far"
+    " from a peak in arcsec.",
+)
+@click.option(
     "--detector",
     "detectors",
     type=click.Choice(peer_names()),
@@ -129,6 +136,7 @@ def evaluate(
     pixel_scale: float | None,
     leave_out: bool,
     degrade: str | None,
+    inject: str | None,
     detectors: tuple[str, ...],
     models: tuple[str, ...],
     detector_options: tuple[str, ...],
@@ -144,8 +152,8 @@ def evaluate(
     each of them found. Writes results.md, results.json and figures; results
     of single scenes are kept, so that a run that was cut off goes on.
 
-    Scene files (--scenes) need a truth table, or else --leave-out or
-    --degrade makes one; see doc/judging.md.
+    Scene files (--scenes) need a truth table, or else --leave-out, --degrade
+    or --inject makes one; see doc/judging.md.
 
     \b
     Examples:
@@ -154,17 +162,18 @@ def evaluate(
           --detector onnx --detector oracle --iterations 2
       residualdetect evaluate --out judged --scenes blends --leave-out
       residualdetect evaluate --out worse --scenes blends --degrade seeing=0.9,depth=0.5
+      residualdetect evaluate --out beside --scenes blends --inject snr=8:200,distance=0.3:1.5
       residualdetect evaluate --out both --detector onnx --model mask_rcnn_ugrizy --model ./mine
     """
     from ..experiments.comparison_options import ComparisonOptions
 
-    if not scenes and (leave_out or degrade or split or pixel_scale):
-        raise click.UsageError("--leave-out, --degrade, --split and --pixel-scale need --scenes")
-    if leave_out and degrade:
-        raise click.UsageError("--leave-out does not go with --degrade")
+    if not scenes and (leave_out or degrade or inject or split or pixel_scale):
+        raise click.UsageError("--leave-out, --degrade, --inject, --split and --pixel-scale need --scenes")
+    if sum(map(bool, (leave_out, degrade, inject))) > 1:
+        raise click.UsageError("only one of --leave-out, --degrade and --inject is possible")
     need_extras(
         "report",
-        *(() if scenes else ("simulate",)),
+        *(("simulate",) if inject or not scenes else ()),
         *(("peers",) if DEBLENDINGS.keys() & set(detectors) else ()),
     )
     detectors = tuple(dict.fromkeys(detectors))
@@ -178,7 +187,7 @@ def evaluate(
         return
     skies: Sequence[Sky]
     if scenes:
-        skies = [_file_sky(scenes, paths, pixel_scale, degrade, seed, engine)]
+        skies = [_file_sky(scenes, paths, pixel_scale, degrade, inject, seed, engine)]
     else:
         from ..experiments.skies import SimulatedSky
 
@@ -206,6 +215,7 @@ def _file_sky(
     paths: Sequence[Path],
     pixel_scale: float | None,
     degrade: str | None,
+    inject: str | None,
     seed: int,
     engine: str,
 ) -> Sky:
@@ -213,13 +223,19 @@ def _file_sky(
     from ..truth.degradation import Degradation
 
     name = scenes[0].resolve().stem if len(scenes) == 1 else "scenes"
-    if degrade is None:
-        return FileSky(name, tuple(paths), pixel_scale)
+    sky = FileSky(name, tuple(paths), pixel_scale, seed=seed, engine=engine)
+    given = degrade or inject
+    if given is None:
+        return sky
+    sky = replace(sky, name=f"{name}-{given.replace(',', '-').replace(':', '-')}")
     try:
-        worse = Degradation.parse(degrade)
+        if degrade:
+            return replace(sky, degradation=Degradation.parse(degrade))
+        from ..lessons.injected import SourceInjection
+
+        return replace(sky, injection=SourceInjection.parse(given))
     except ValueError as error:
-        raise click.UsageError(f"--degrade: {error}") from error
-    return FileSky(f"{name}-{degrade.replace(',', '-')}", tuple(paths), pixel_scale, worse, seed, engine)
+        raise click.UsageError(f"--{'degrade' if degrade else 'inject'}: {error}") from error
 
 
 def _compare(out: Path, options: ComparisonOptions, jobs: int) -> None:

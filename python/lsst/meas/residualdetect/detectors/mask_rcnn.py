@@ -43,8 +43,9 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_MIN_SCORE = 0.02
 
-# A tile of so many pixels a side takes some 350 MiB in ONNX Runtime.
-DEFAULT_TILE_SIZE = 768
+# A tile of so many pixels a side takes some 930 MiB in ONNX Runtime; smaller
+# ones overlap more of the image, larger ones gain no more time.
+DEFAULT_TILE_SIZE = 1152
 
 # Two detections nearer than this are one source found twice. Pixels.
 _SAME_SOURCE_PIX = 1.0

@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from ..detection import detect
 from ..truth.degradation import Degradation, degraded
 from ..truth.known_scenes import KnownScene, read_known_scene
 from .populations import population
+
+if TYPE_CHECKING:
+    from ..lessons.injected import SourceInjection
 
 __all__ = ["FileSky", "SimulatedSky", "Sky"]
 
@@ -99,7 +102,7 @@ class SimulatedSky:
 
 @dataclass(frozen=True)
 class FileSky:
-    """Scene files, with truth tables or made worse.
+    """Scene files with truth tables, or made worse, or added to.
 
     Parameters
     ----------
@@ -110,10 +113,11 @@ class FileSky:
     pixel_scale_arcsec : `float`, optional
         Side of a pixel, if the files do not say it right.
     degradation : `Degradation`, optional
-        How much worse to see them; what they show is the truth then. If
-        absent they must have truth tables.
+        How much worse to see them; what they show is the truth then.
+    injection : `SourceInjection`, optional
+        What to put beside the known sources of the files.
     seed : `int`, optional
-        Of the noise that is added.
+        Of the noise, or the sources, that are added.
     engine : `str`, optional
         Deblender that measures what the better images show.
     """
@@ -122,6 +126,7 @@ class FileSky:
     paths: tuple[Path, ...]
     pixel_scale_arcsec: float | None = None
     degradation: Degradation | None = None
+    injection: SourceInjection | None = None
     seed: int = 0
     engine: str = "factorized"
 
@@ -138,6 +143,8 @@ class FileSky:
         facts["pixel_scale_arcsec"] = self.pixel_scale_arcsec
         if self.degradation is not None:
             facts |= {**asdict(self.degradation), "seed": self.seed, "measured_by": self.engine}
+        if self.injection is not None:
+            facts |= {**asdict(self.injection), "seed": self.seed}
         return facts
 
     def scene(self, number: int) -> KnownScene:
@@ -148,13 +155,22 @@ class FileSky:
         SceneError
             Raised with the file's name if it cannot be read.
         ValueError
-            Raised if it has no truth table and is not made worse.
+            Raised if it has no truth table and is neither made worse nor added
+            to, or has no peaks to add to.
         """
         path = self.paths[number]
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(number,)))
+        if self.injection is not None:
+            from ..lessons.hosts import read_hosts  # which need what simulations need
+            from ..lessons.injected import injected
+
+            (host,) = read_hosts(path.parent, [path.stem], self.pixel_scale_arcsec)
+            return injected(host, self.injection, rng)
         known = read_known_scene(path, self.pixel_scale_arcsec)
         if self.degradation is not None:
-            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(number,)))
             return degraded(known, self.degradation, rng, engine=self.engine)
         if known.truth is None:
-            raise ValueError(f"{path} has no truth table; without one leave sources out, or degrade it")
+            raise ValueError(
+                f"{path} has no truth table; without one leave sources out, degrade it, or inject some"
+            )
         return known

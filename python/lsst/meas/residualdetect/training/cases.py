@@ -30,21 +30,19 @@ from typing import Any
 import numpy as np
 
 from ..deblend import check_engine, deblend
-from ..detections import Detections, positions_of
+from ..detections import Detections
 from ..io.fits_detections import read_detections, write_detections
 from ..io.fits_models import read_model, write_model
 from ..io.scene_file import SceneFile, read_scene_file, write_scene_file
 from ..io.whole_file import whole_file
+from ..lessons.hosts import Host, read_hosts
+from ..lessons.lesson import LessonOptions, draw_lesson
 from ..scene import Scene
 from ..scene_model import SceneModel
 from ..threads import worker_processes
 from ..truth.degradation import Degradation, degraded
-from ..truth.evaluation import EvaluationOptions
 from ..truth.known_scenes import KnownScene, Truth, read_known_scene
-from ..truth.measures import source_snr
 from .generate import draw_scene
-from .hosts import Host, read_hosts
-from .lessons import Lesson, LessonOptions, draw_lesson
 from .variation import TileOptions
 
 __all__ = ["POPULATIONS", "Case", "CaseOptions", "case_names", "make_cases", "read_case", "summary_of"]
@@ -190,25 +188,6 @@ def read_case(folder: Path, name: str) -> Case:
     )
 
 
-def _truth_of(lesson: Lesson, model: SceneModel) -> Truth:
-    """What a lesson's deblender was told of, and what it was not. Those told
-    count, however faint; of the others no fluxes are known.
-    """
-    peaks = lesson.detections.peaks
-    ids = np.array([peak.id for peak in peaks], np.int64)
-    told = np.nan_to_num(source_snr(model, lesson.scene, ids))
-    n, n_told = len(peaks) + len(lesson.snr), len(peaks)
-    names = [("id", "i8"), *((name, "f8") for name in ("y", "x", "snr"))]
-    truth = np.zeros(n, [*names, *((f"flux_{band}", "f8") for band in lesson.scene.bands)])
-    truth["id"] = np.arange(1, n + 1)
-    truth["y"], truth["x"] = np.concatenate([positions_of(peaks), lesson.positions]).T
-    truth["snr"] = np.concatenate([np.maximum(told, EvaluationOptions().min_snr), lesson.snr])
-    fluxes = np.nan_to_num(model.peak_fluxes(ids))
-    for place, band in enumerate(lesson.scene.bands):
-        truth[f"flux_{band}"][:n_told] = fluxes[:, place]
-    return truth
-
-
 _worker_hosts: dict[str, Host] = {}
 
 
@@ -240,7 +219,7 @@ def _make(folder: Path, name: str, options: CaseOptions) -> None:
     others = [host for other, host in _worker_hosts.items() if other != which]
     lesson = draw_lesson(_worker_hosts[which], others, options.lessons, rng)
     model = deblend(lesson.scene, lesson.detections.parents, engine=options.engine)
-    _write(folder, name, KnownScene(lesson.scene, lesson.detections, _truth_of(lesson, model)), model)
+    _write(folder, name, KnownScene(lesson.scene, lesson.detections, lesson.truth), model)
 
 
 def _wanted(options: CaseOptions) -> list[str]:

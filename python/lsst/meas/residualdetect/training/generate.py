@@ -30,11 +30,11 @@ from ..detections import Detections, positions_of
 from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..network.significance import matched_psfs
 from ..scene import Scene
+from ..simulation.flaws import mask_pixels, with_wrong_psfs
 from ..simulation.rendering import Stamp
 from ..simulation.simulate import Truth, simulate_with_stamps
 from ..truth.evaluation import EvaluationOptions
 from .artefacts import add_artefacts
-from .flaws import mask_pixels, with_wrong_psfs
 from .instances import find_instances, undetected
 from .shards import Tile, fill_with_shards
 from .variation import TileOptions, draw_variation

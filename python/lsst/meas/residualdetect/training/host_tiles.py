@@ -27,13 +27,13 @@ import numpy as np
 from ..boxes import Box, box_at, shape_of
 from ..deblend import check_engine, deblend_scenes
 from ..detections import positions_of
+from ..lessons.hosts import Host, read_hosts
+from ..lessons.lesson import Lesson, LessonOptions, draw_lesson
 from ..network.features import CANONICAL_BANDS, in_noise_units
 from ..network.significance import matched_psfs
 from ..scene_model import SceneModel
 from .generate import MIN_SNR
-from .hosts import Host, read_hosts
 from .instances import find_instances
-from .lessons import Lesson, LessonOptions, draw_lesson
 from .shards import Tile, fill_with_shards
 
 __all__ = ["HostTileOptions", "generate_host_tiles", "make_host_tiles"]

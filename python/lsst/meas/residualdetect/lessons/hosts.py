@@ -59,7 +59,7 @@ class Host:
     sources: tuple[tuple[SourceModel, ...], ...]
 
 
-def read_hosts(folder: Path, names: Sequence[str], pixel_scale_arcsec: float) -> list[Host]:
+def read_hosts(folder: Path, names: Sequence[str], pixel_scale_arcsec: float | None) -> list[Host]:
     """Read blends and model their sources.
 
     Parameters
@@ -68,8 +68,8 @@ def read_hosts(folder: Path, names: Sequence[str], pixel_scale_arcsec: float) ->
         Scene files with ``peaks`` and ``footprints``.
     names : `~collections.abc.Sequence` [`str`]
         Which, by their names without the ending.
-    pixel_scale_arcsec : `float`
-        Side of their pixels.
+    pixel_scale_arcsec : `float`, optional
+        Side of their pixels, if the files do not say it right.
 
     Returns
     -------

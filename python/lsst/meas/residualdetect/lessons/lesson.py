@@ -26,15 +26,17 @@ from scipy.spatial import cKDTree
 
 from ..boxes import shape_of
 from ..deblend import DeblendOptions
-from ..detections import Detections
+from ..detections import Detections, positions_of
 from ..psf_images import difference_kernels, gaussian_psf
 from ..scene import Array, Scene
 from ..scene_model import SourceModel, render, seen_box
+from ..simulation.flaws import with_wrong_psfs
 from ..simulation.rendering import Stamp
 from ..truth.blends import told_of
+from ..truth.evaluation import EvaluationOptions
+from ..truth.known_scenes import Truth
 from ..truth.worse import make_worse
 from .added_light import draw_light
-from .flaws import with_wrong_psfs
 from .hosts import Host
 
 __all__ = ["Lesson", "LessonOptions", "draw_lesson"]
@@ -112,19 +114,32 @@ class Lesson:
         Pixels, with the PSFs that the deblender is given.
     detections : `Detections`
         What it is told of.
-    positions : `numpy.ndarray`, (n, 2), float64
-        True positions (y, x) of what it is not told of.
-    snr : `numpy.ndarray`, (n,), float64
-        Signal-to-noise ratios of these.
+    truth : `numpy.ndarray`, structured
+        All sources, those that it is told of first: ``id``, ``y``, ``x``,
+        ``snr``, ``flux_<band>`` as they were modelled, 0 where they were not.
+        Those told count, however faint.
+    n_told : `int`
+        How many these are.
     stamps : `tuple` [`Stamp`, ...]
-        Their light.
+        Light of the others.
     """
 
     scene: Scene
     detections: Detections
-    positions: npt.NDArray[np.float64]
-    snr: npt.NDArray[np.float64]
+    truth: Truth
+    n_told: int
     stamps: tuple[Stamp, ...]
+
+    @property
+    def positions(self) -> npt.NDArray[np.float64]:
+        """Places (y, x), (n, 2), of what the deblender is not told of."""
+        hidden = self.truth[self.n_told :]
+        return np.stack([hidden["y"], hidden["x"]], axis=1)
+
+    @property
+    def snr(self) -> npt.NDArray[np.float64]:
+        """Signal-to-noise ratios (n,) of that."""
+        return np.asarray(self.truth["snr"][self.n_told :], np.float64)
 
 
 def _stamp(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> Stamp | None:
@@ -139,6 +154,24 @@ def _stamp(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> Stam
 
 def _snr(stamp: Stamp, weights: Array) -> float:
     return float(np.sqrt((stamp.pixels**2 * weights[:, stamp.rows, stamp.columns]).sum(dtype=np.float64)))
+
+
+def _truth(
+    positions: npt.NDArray[np.float64],
+    stamps: Sequence[Stamp | None],
+    weights: Array,
+    bands: Sequence[str],
+) -> Truth:
+    """Sources at some places, with their light; ids are yet to be given."""
+    names = [*("y", "x", "snr"), *(f"flux_{band}" for band in bands)]
+    truth = np.zeros(len(positions), [("id", "i8"), *((name, "f8") for name in names)])
+    truth["y"], truth["x"] = positions.T
+    for row, stamp in zip(truth, stamps, strict=True):
+        if stamp is not None:
+            row["snr"] = _snr(stamp, weights)
+            for band, flux in zip(bands, stamp.pixels.sum(axis=(1, 2), dtype=np.float64), strict=True):
+                row[f"flux_{band}"] = flux
+    return truth
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
@@ -220,6 +253,7 @@ def draw_lesson(
             positions.append(host.peaks[number])
             stamps.append(stamp)
     told = host.peaks[~hidden]
+    told_stamps = [_stamp(host.sources[number], kernels, scene) for number in np.flatnonzero(~hidden)]
     taken = host.peaks
     images = scene.images.copy()
     for _ in range(int(rng.integers(1, options.max_added + 1)) if adding else 0):
@@ -236,6 +270,7 @@ def draw_lesson(
         taken = np.concatenate([taken, where[None]])
         if rng.random() < options.told:
             told = np.concatenate([told, where[None]])
+            told_stamps.append(stamp)
         else:
             positions.append(where)
             stamps.append(stamp)
@@ -248,10 +283,14 @@ def draw_lesson(
     scene, detections = told_of(
         scene, told, host.footprint, surroundings=bool(rng.random() < options.surroundings)
     )
-    return Lesson(
-        scene,
-        detections,
-        np.array(positions, np.float64).reshape(-1, 2),
-        np.array([_snr(stamp, weights) for stamp in stamps], np.float64),
-        tuple(stamps),
+    of_place = {tuple(place): stamp for place, stamp in zip(told.tolist(), told_stamps, strict=True)}
+    known = positions_of(detections.peaks)
+    truth = np.concatenate(
+        [
+            _truth(known, [of_place.get(tuple(place)) for place in known.tolist()], weights, scene.bands),
+            _truth(np.reshape(positions, (-1, 2)), stamps, weights, scene.bands),
+        ]
     )
+    truth["id"] = np.arange(1, len(truth) + 1)
+    truth["snr"][: len(known)] = np.maximum(truth["snr"][: len(known)], EvaluationOptions().min_snr)
+    return Lesson(scene, detections, truth, len(known), tuple(stamps))
