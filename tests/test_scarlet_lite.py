@@ -263,6 +263,19 @@ def test_noise_of_bands_with_and_without_data():
     np.testing.assert_allclose(noise_rms(replace(scene, variance=np.zeros_like(variance))), 1)
 
 
+def test_usual_units_are_fitted_as_they_come_others_in_units_of_the_noise(scene, parent, model, monkeypatch):
+    for unit in (2.0**-50, 2.0**50):
+        images, variance = scene.images.astype(np.float64) * unit, scene.variance.astype(np.float64) * unit**2
+        (other,) = _deblend(replace(scene, images=images, variance=variance), [parent])
+        assert other.chi2 == pytest.approx(model.parents[0].chi2, rel=1e-2)
+        for peak, flux in _fluxes(model.parents[0]).items():
+            np.testing.assert_allclose(_fluxes(other)[peak] / unit, flux, rtol=0.02, atol=5)
+    # As the stack does, whose models depend on the unit a little.
+    monkeypatch.setattr(scarlet_lite, "noise_units", lambda scene: np.ones(len(scene.bands)))
+    (as_it_comes,) = _deblend(scene, [parent])
+    np.testing.assert_array_equal(_fluxes(as_it_comes)[1], _fluxes(model.parents[0])[1])
+
+
 def test_an_error_of_the_program_is_no_failure_of_a_parent(scene, parent, monkeypatch):
     def broken(*_):
         raise TypeError("deconvolve() takes 4 arguments")

@@ -61,6 +61,11 @@ _MAX_AREA_TIMES_PEAKS_OF_SPECTRA = 1_000_000
 # anything else is an error of the program.
 _FAILURES = (MemoryError, ArithmeticError, ValueError, RuntimeError)
 
+# Noise of a pixel, in the images' unit, with which the library fits as it does in
+# nJy: Adam's floor of squared gradients, 1e-8, is in that unit. The stack fits
+# in the images' unit, and the models are the same where this does.
+_USUAL_NOISE = (1e-3, 1e3)
+
 # Side of the largest morphology that the monotonicity operator knows without
 # growing.
 _MONOTONIC_SIDE = 101
@@ -77,7 +82,8 @@ class _Shared:
 
     def __init__(self, scene: Scene, parents: Sequence[Parent], options: DeblendOptions) -> None:
         # One unit for all bands: the sum of deconvolved bands has their fluxes.
-        self.unit = float(noise_units(scene).max())
+        noise = float(noise_units(scene).max())
+        self.unit = 1.0 if _USUAL_NOISE[0] < noise < _USUAL_NOISE[1] else noise
         images, variance = scene.images / self.unit, scene.variance / self.unit**2
         self.scene = replace(scene, images=images, variance=variance)
         self.parents = parents
