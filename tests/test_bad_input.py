@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -57,6 +58,11 @@ def changed(array, where, value):
     array = array.copy()
     array[where] = value
     return array
+
+
+def saturated(array, level):
+    """With a star that no pixel can hold."""
+    return np.minimum(array + star(SHAPE, 40, 70, 80_000, FWHM_PIX), level)
 
 
 class Input:
@@ -128,6 +134,31 @@ def psf(array):
         i.options += ["--psf", f"r={i.write('psf_r.fits', {'PSF': array})}"]
 
     return change
+
+
+def shifted_twice(i):
+    y, x = np.array(SOURCES + SOURCES[:1]).T
+    i.options += i.table(y=y, x=x)
+
+
+def field(seed):
+    """More stars than `sky` has."""
+    places = np.random.default_rng(8).permutation(
+        [(y, x) for y in range(12, 72, 14) for x in range(12, 80, 14)]
+    )
+    return sum((star(SHAPE, y + 0.3, x, 4000, FWHM_PIX) for y, x in places), start=sky(seed))
+
+
+def narrow(i):
+    i.options[:] = ["--psf-fwhm", str(float(WIDTH[1]) / 1.8)]
+
+
+def twice():
+    """An instrument's file with an image of each of its detectors."""
+    stream = BytesIO()
+    images = [fits.ImageHDU(R, fits.Header(CARDS), name="SCI", ver=number) for number in (1, 2)]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(stream)
+    return stream.getvalue()
 
 
 def shifted(dy, dx):
@@ -210,6 +241,10 @@ REFUSED = {
         lambda i: i.bands.update(r={"A": R, "B": R}),
         "any of its images could be meant",
     ),
+    "several images of one name": (raw(twice()), "any of its images could be meant"),
+    "an image of a name's fifth": (lambda i: raw_extension(i, "SCI,5"), "no such extension"),
+    "the error page of a server": (raw(b"<!DOCTYPE html><html>404</html>" * 200), "raw.fits"),
+    "a folder in place of a file": (lambda i: i.options.extend(["--image", f"i={i.folder}"]), "no such file"),
     "a table in place of an image": (lambda i: table_as_image(i), "holds no image"),
     "a variance in place of an image": (lambda i: i.bands.update(r={"VAR": ONES}), "holds no image"),
     "an unknown band": (lambda i: rename(i, "Q"), "unknown bands 'Q'"),
@@ -219,6 +254,7 @@ REFUSED = {
         lambda i: i.options.extend(["--image", i.write("x.fits", {"SCI": R})]),
         "BAND",
     ),
+    "pixels of no size": (cards(CD1_1=0.0, CD2_2=0.0), "pixels of 3600 arcsec"),
     "another pixel scale": (cards(CD1_1=-0.3 / 3600, CD2_2=0.3 / 3600), "0.3 arcsec"),
     "a grid shifted by 3 pixels": (cards(CRPIX1=34.0), "3 pixels apart"),
     "another part of the sky": (cards(CRVAL1=190.0), "apart"),
@@ -249,6 +285,9 @@ REFUSED = {
     "a width that is no number": (lambda i: i.options.__setitem__(1, "wide"), "expected arcsec"),
     "a Moffat profile without end": (lambda i: i.options.__setitem__(1, "0.8:moffat:1"), "above 1"),
     "no PSF and no star": (lambda i: (i.options.clear(), i.bands.update(r={"SCI": faint()})), "--psf-fwhm"),
+    "sexagesimal positions": (known(ra=["10:00:00"], dec=["+02:00:00"]), "no sky positions"),
+    "right ascensions in hours": (known(ra=[10.0], dec=[2.0]), "lies in the image"),
+    "positions in radians": (known(ra=[2.618], dec=[0.0349]), "lies in the image"),
     "an empty catalogue": (known(x=[], y=[]), "no rows"),
     "a catalogue without positions": (known(flux=[1.0]), "has no positions"),
     "a catalogue of elsewhere": (
@@ -279,6 +318,7 @@ REFUSED = {
 
 DOUBTED = {
     "a grid shifted by half a pixel": (cards(CRPIX1=31.5), "0.5 pixels apart"),
+    "magnitudes in place of light": (cards(BUNIT="mag/arcsec2"), "not its logarithm"),
     "no WCS and no pixel scale": (
         lambda i: [i.cards[b].update(CTYPE1="LINEAR", CTYPE2="LINEAR") for b in "gr"],
         "nothing tells the pixel scale",
@@ -304,13 +344,23 @@ DOUBTED = {
         lambda i: noisy(i, lambda v: 1 / v),
         "inverse variance given as variance",
     ),
+    "a relative weight as inverse variance": (
+        lambda i: i.bands.update(r={"SCI": 10 * R, "INVVAR": ONES}),
+        "the variance says 1",
+    ),
     "an rms as variance": (lambda i: noisy(i, np.sqrt), "an rms given as variance"),
     "a variance of other units": (variance(1e4), "the variance says 100"),
     "a sky that was left": (image(lambda a: a + 5), "not subtracted"),
     "a sky that was subtracted twice": (image(lambda a: a - 3), "subtracted too much"),
     "most pixels NaN": (image(lambda a: changed(a, np.s_[:60], np.nan)), "hold no number"),
+    "a part without data": (image(lambda a: changed(a, np.s_[:, :20], 0)), "likely there is no data"),
+    "a value that means missing": (image(lambda a: changed(a, np.s_[:4], -999)), "likely there is no data"),
     "the same image twice": (image(lambda a: G), "has the pixels of band 'g'"),
-    "saturated cores without a mask": (image(lambda a: np.minimum(a, 20)), "likely they are saturated"),
+    "a saturated core without a mask": (image(lambda a: saturated(a, 1000)), "likely it is saturated"),
+    "one in an average of exposures": (
+        image(lambda a: saturated(a, 1000) + 0.8 * faint()),
+        "likely it is saturated",
+    ),
     "an inverted mask": (
         with_file("--mask", "m.fits", {"MASK": changed(ONES, np.s_[:9, :9], 0).astype(np.uint8)}),
         "may be inverted",
@@ -330,6 +380,13 @@ DOUBTED = {
     ),
     "a PSF off its centre": (psf(np.roll(PSF, 2, axis=1)), "x=+2.00 pixels off"),
     "a PSF narrower than a pixel": (psf(star((25, 25), 12, 12, 1, 1.2)), "too coarse"),
+    "an oversampled PSF": (psf(star((51, 51), 25, 25, 1, 3 * FWHM_PIX)), "as sharp as the PSF"),
+    "a width in other pixels": (
+        lambda i: (i.bands["r"].update(SCI=field(2)), narrow(i)),
+        "times as wide as the PSF",
+    ),
+    "a PSF that is cut off": (psf(PSF[10:15, 10:15]), "likely it is cut off"),
+    "a PSF with a sky": (psf(PSF + 3e-4), "its sky was not subtracted"),
     "a PSF with a negative sky": (psf(PSF - 3e-4), "of the PSF is negative"),
     "peaks counted from 1": (shifted(1, 1), "counted from 1?"),
     "peaks off by a constant": (shifted(0, 2.5), "off them"),
@@ -337,6 +394,11 @@ DOUBTED = {
         known(y=[70.0, 20.0], x=[20.0, 60.0]),
         "with x and y swapped 100%",
     ),
+    "sources that are listed twice": (
+        lambda i: shifted_twice(i),
+        "likely they are twice in the catalogue",
+    ),
+    "a mask as segmentation map": (segments((sky(3) > 3).astype(np.int16)), "in place of a segmentation map"),
     "peaks without a place": (
         known(y=[25.0, np.nan], x=[30.0, 5.0]),
         "1 of 2 sources have no position",

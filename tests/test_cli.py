@@ -111,7 +111,8 @@ def test_detect_says_what_it_does_not_look_at(tmp_path):
     content.scene.mask[:, row - 1 : row + 2, column - 1 : column + 2] |= 1 << MASK_PLANES["SAT"]
     write_scene_file(tmp_path / "masked.npz", replace(content, peaks=np.array([[y, x], HIDDEN])))
     result = invoke("detect", tmp_path / "masked.npz", *CLASSICAL, "--out", tmp_path / "new.csv")
-    assert f"nothing is looked for around peak 1 at (y, x) = ({y:.1f}, {x:.1f})" in result.output
+    where = f"peak 1 at (y, x) = ({y:.1f}, {x:.1f}) is on a pixel that is bad in all bands"
+    assert f"{where}; nothing is looked for around it" in result.output
     write_scene_file(tmp_path / "alone.npz", replace(content, peaks=np.array([[y, x]])))
     result = invoke("detect", tmp_path / "alone.npz", *CLASSICAL, "--out", tmp_path / "new.csv")
     assert "alone.npz: 1 parents left alone: " in result.output

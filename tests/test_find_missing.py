@@ -224,3 +224,17 @@ def test_options_that_make_no_sense_are_refused(options, message):
         FindMissingOptions(**options)
     with pytest.raises(DeblendError, match="unknown deblender 'nose'"):
         FindMissingOptions(singles_engine="nose")
+
+
+@pytest.mark.parametrize(("left", "said"), [(0.003, True), (0.03, False)])
+def test_what_hardly_stands_out_from_a_bright_star_is_doubted(left, said):
+    """What is left is a star's own light, not a source."""
+    scene = make_scene([(30, 33, 300_000.0)], rng=np.random.default_rng(5))
+    found = detect(scene)
+    model = (scene.images * (1 - left)).astype(np.float32)
+    missing = find_missing(scene, found, model, Fixed(_candidate(33.0, 36.0)))
+    assert len(missing.new_peaks) == 1
+    assert missing.table["contrast"][0] == pytest.approx(left / (1 - left), rel=1e-3)
+    assert missing.doubt.startswith("1 of 1 new peaks have less light than 1%") == said
+    assert bool(missing.doubt) == said
+    assert not find_missing(scene, found, model, Fixed()).doubt

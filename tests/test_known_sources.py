@@ -120,12 +120,14 @@ def labelled():
 def test_footprints_right_and_inverted(tmp_path):
     image, labels = labelled()
     path = FitsPath(write(tmp_path / "seg.fits", {"SEG": labels}))
-    np.testing.assert_array_equal(read_footprints(path, image[None], nearest_pixel(PEAKS[:2])), labels)
-    np.testing.assert_array_equal(read_footprints(path, image[None], None), labels)
+    np.testing.assert_array_equal(
+        read_footprints(path, image[None], nearest_pixel(PEAKS[:2]), Remarks()), labels
+    )
+    np.testing.assert_array_equal(read_footprints(path, image[None], None, Remarks()), labels)
     path = FitsPath(write(tmp_path / "inverted.fits", {"SEG": (labels == 0).astype(np.uint8)}))
     for peaks in (nearest_pixel(PEAKS[:2]), None):
         with pytest.raises(FitsError, match="looks inverted"):
-            read_footprints(path, image[None], peaks)
+            read_footprints(path, image[None], peaks, Remarks())
 
 
 def test_a_scene_with_its_catalogue_and_footprints(tmp_path):

@@ -103,6 +103,6 @@ def deblend(
                 if parent.failure:
                     click.echo(f"{path}: parent {parent.parent_id} has no model: {parent.failure}", err=True)
                 for reason in parent.unmodelled.values():
-                    click.echo(f"{path}: no model of {reason}", err=True)
+                    click.echo(f"{path}: {reason}; it has no model", err=True)
             progress(1)
     click.echo(f"{n_scenes} scene files in {out}")

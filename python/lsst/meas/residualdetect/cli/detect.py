@@ -185,7 +185,9 @@ def detect(
             for reason, count in missing.reasons.items():
                 click.echo(f"{path}: {count} parents left alone: {reason}", err=True)
             for reason in missing.unmodelled_peaks.values():
-                click.echo(f"{path}: nothing is looked for around {reason}", err=True)
+                click.echo(f"{path}: {reason}; nothing is looked for around it", err=True)
+            if missing.doubt:
+                click.echo(f"warning: {path}: {missing.doubt}", err=True)
             rows += _rows(path.stem, missing)
             if is_sky or outputs.given:
                 found = sky_tables(content, missing, model_of_all, options)

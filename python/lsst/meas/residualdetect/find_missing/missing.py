@@ -41,6 +41,9 @@ __all__ = ["Missing"]
 # Of a parent's surroundings.
 _MARGIN_PIX = 10
 
+# PSFs are hardly known better.
+_LEAST_CONTRAST = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Missing:
@@ -131,7 +134,23 @@ class Missing:
     @property
     def table(self) -> Table:
         """All candidates; see `candidate_table`."""
-        return candidate_table(self.scene, self.residual, self.candidates, self.placements)
+        return candidate_table(self.scene, self.model_image, self.candidates, self.placements)
+
+    @property
+    def doubt(self) -> str:
+        """What is likely wrong with the new peaks; empty if nothing is."""
+        new = [pair for pair in zip(self.candidates, self.placements, strict=True) if pair[1].peak]
+        if not new:
+            return ""
+        contrast = candidate_table(self.scene, self.model_image, *zip(*new, strict=True))["contrast"]
+        n_low = int((contrast < _LEAST_CONTRAST).sum())
+        if not n_low:
+            return ""
+        return (
+            f"{n_low} of {len(contrast)} new peaks have less light than {_LEAST_CONTRAST:.0%} of what they "
+            f"lie on (contrast; least {contrast.min():.2g}); likely a PSF that is not the image's, or a "
+            "saturated core without a mask"
+        )
 
     def plot(self, parent: int | None = None, *, model_after: Array | None = None) -> Figure:
         """What was found, in pictures; see `found_figure`.

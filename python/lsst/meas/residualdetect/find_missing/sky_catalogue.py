@@ -49,6 +49,7 @@ _DESCRIPTIONS: Mapping[str, str] = {
     "score": "confidence of the detector",
     "area": "pixels of its mask",
     "n_bands": "bands in which it stands out",
+    "contrast": "its light over that of the known sources there, before it was deblended",
     "nearest_known": "name of the nearest known source",
     "nearest_distance": "distance of that",
     "flag_no_model": "it could not be deblended",
@@ -146,9 +147,10 @@ def new_sources(missing: Missing, sources: Table) -> Table:
     -------
     new : `astropy.table.Table`
         A row for each new source, surest first: the columns of ``sources``
-        but ``name`` and ``new``; ``score``, ``area`` (pixels), ``n_bands``
-        and ``snr_<band>`` as in `candidate_table`; ``nearest_known`` (name)
-        and ``nearest_distance`` (arcsec; NaN if nothing is known).
+        but ``name`` and ``new``; ``score``, ``area`` (pixels), ``n_bands``,
+        ``contrast`` and ``snr_<band>`` as in `candidate_table`;
+        ``nearest_known`` (name) and ``nearest_distance`` (arcsec; NaN if
+        nothing is known).
     """
     bands = missing.scene.bands
     candidates = missing.table
@@ -169,11 +171,11 @@ def new_sources(missing: Missing, sources: Table) -> Table:
     )
     fluxes = [f"{what}_{band}" for band in bands for what in ("snr", "flux", "flux_err")]
     flags = [name for name in sources.colnames if name.startswith("flag_")]
-    order = ["id", "ra", "dec", "y", "x", "score", "parent", *beside.colnames, *fluxes, "area", "n_bands"]
+    order = ["id", "ra", "dec", "y", "x", "score", "parent", *beside.colnames, *fluxes]
+    of_candidates = ["score", *(f"snr_{band}" for band in bands), "area", "n_bands", "contrast"]
     del new["name"], new["new"]
-    snr = [f"snr_{band}" for band in bands]
-    table = hstack([new, candidates["score", "area", "n_bands", *snr], beside], metadata_conflicts="silent")
-    return _described(table[[*order, *flags]], bands)
+    table = hstack([new, candidates[of_candidates], beside], metadata_conflicts="silent")
+    return _described(table[[*order, "area", "n_bands", "contrast", *flags]], bands)
 
 
 def _described(table: Table, bands: Sequence[str], flux_units: Sequence[str] = ()) -> Table:

@@ -23,26 +23,26 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..boxes import is_inside, nearest_pixel
-from ..noise import psf_smoothed
-from ..scene import Array, Scene
+from ..scene import Scene
+from .plausible_peaks import check_peaks, inverted
+from .plausible_psf import check_psf
 from .remarks import Remarks
 
-__all__ = ["check_plausible", "inverted", "pixel_noise"]
+__all__ = ["check_plausible", "pixel_noise"]
 
 # Noise that is correlated, or that lacks the sources' own, is off by less.
 _NOISE_AGREES = 2.0
 # Faint sources and wings lift the sky, by 0.4 sigma at LSST's ten-year depth
 # and 1 in a cutout of a bright blend; nothing but subtraction lowers it.
 _MAX_SKY_SIGMA, _MIN_SKY_SIGMA = 1.0, -0.5
-_MAX_PSF_OFF_PIX = 0.25
-_MIN_PSF_FWHM_PIX = 2.0
-_PSF_FWHM_ARCSEC = (0.04, 4.0)
-_MAX_NEGATIVE_PSF = 0.05
 _MAX_MISSING = 0.5
-_MIN_FLAT_TOP = 6
-_PEAK_SNR = 3.0
-_MIN_PEAKS, _MAX_PEAKS_OFF_PIX = 4, 0.7
-_MAX_PEAKS_OFF = 0.5
+_MAX_CONSTANT = 0.01
+# A core of so many pixels that are level to a tenth is flat if it has this
+# part of what is above half its height: Gaussians have .15, four equal sources
+# that just merge .34, a Gaussian cut off at three quarters .4.
+_LEVEL, _MIN_FLAT, _MIN_FLAT_PIX = 0.9, 0.4, 4
+_FLAT_SNR = 100.0  # of a pixel, so that noise makes nothing level
+_CORE_PIX = 40
 
 # Of the absolute value of a standard Gaussian.
 _QUARTILE = 0.31864
@@ -123,122 +123,60 @@ def _check_sky(
         )
 
 
-def _check_pixels(scene: Scene, index: int, good: npt.NDArray[np.bool_], remarks: Remarks, what: str) -> None:
+def _flat_top(image: npt.NDArray[np.floating], good: npt.NDArray[np.bool_], sigma: float) -> int:
+    """Pixels of the brightest core that are level, if it is flat; else 0."""
+    row, column = divmod(int(np.where(good, image, -np.inf).argmax()), image.shape[1])
+    top = image[row, column]
+    if not top > _FLAT_SNR * sigma:
+        return 0
+    y, x = max(row - _CORE_PIX, 0), max(column - _CORE_PIX, 0)
+    core = np.where(good, image, 0)[y : row + _CORE_PIX + 1, x : column + _CORE_PIX + 1]
+    islands, _ = ndimage.label(core > 0.5 * top)
+    half = islands == islands[row - y, column - x]
+    level = int((core[half] > _LEVEL * top).sum())
+    return level if level >= _MIN_FLAT_PIX and level > _MIN_FLAT * half.sum() else 0
+
+
+def _constant(image: npt.NDArray[np.floating], good: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Pixels that are equal to their eight neighbours, all of them good."""
+    same = good[1:, 1:] & good[:-1, :-1] & good[1:, :-1] & good[:-1, 1:]
+    for other in (image[:-1, 1:], image[1:, :-1], image[:-1, :-1]):
+        same &= image[1:, 1:] == other
+    constant = np.zeros(image.shape, bool)
+    constant[1:-1, 1:-1] = same[1:, 1:] & same[:-1, 1:] & same[1:, :-1] & same[:-1, :-1]
+    return constant
+
+
+def _check_constant(
+    image: npt.NDArray[np.floating], good: npt.NDArray[np.bool_], remarks: Remarks, what: str
+) -> npt.NDArray[np.bool_]:
+    """Pixels in which there is something."""
+    constant = _constant(image, good)
+    if constant.sum() > _MAX_CONSTANT * good.sum():
+        remarks.doubt(
+            f"{what}: {constant.sum() / good.sum():.0%} of the pixels are equal to all around them, such as "
+            f"{image[constant][0]:.6g}, and not masked; likely there is no data"
+        )
+    return good & ~constant
+
+
+def _check_pixels(
+    scene: Scene, index: int, good: npt.NDArray[np.bool_], sigma: float, remarks: Remarks, what: str
+) -> None:
     missing = 1 - good.mean()
     if missing > _MAX_MISSING:
         remarks.doubt(f"{what}: {missing:.0%} of the pixels are masked or hold no number")
     image = scene.images[index]
     if not good.any():
         return
-    top = image[good].max()
-    flat = int((image[good] == top).sum())
-    if _MIN_FLAT_TOP <= flat < good.sum():
+    if flat := _flat_top(image, good, sigma):
         remarks.doubt(
-            f"{what}: {flat} pixels have the highest value, {top:.6g}, and no mask; likely they are saturated"
+            f"{what}: the brightest core is flat, {flat} pixels near {image[good].max():.6g}, and not "
+            "masked; likely it is saturated"
         )
     for other in range(index):
         if np.array_equal(image, scene.images[other]):
             remarks.doubt(f"{what}: has the pixels of band {scene.bands[other]!r}")
-
-
-def _check_psf(scene: Scene, index: int, remarks: Remarks, what: str) -> None:
-    psf = scene.psfs[index].astype(np.float64)
-    core = np.where(psf > 0.1 * psf.max(), psf, 0)
-    off = np.array(ndimage.center_of_mass(core)) - (np.array(psf.shape) - 1) / 2
-    if np.abs(off).max() > _MAX_PSF_OFF_PIX:
-        remarks.doubt(
-            f"{what}: the PSF lies y={off[0]:+.2f}, x={off[1]:+.2f} pixels off its image's centre; all "
-            "sources would be off by that"
-        )
-    fwhm = float(scene.psf_sigmas_pix[index]) * np.sqrt(8 * np.log(2))
-    if fwhm < _MIN_PSF_FWHM_PIX:
-        remarks.doubt(
-            f"{what}: the PSF is {fwhm:.2f} pixels wide (FWHM); below {_MIN_PSF_FWHM_PIX:g} the pixels are "
-            "too coarse for it, and models bad"
-        )
-    arcsec = fwhm * scene.pixel_scale_arcsec
-    if not _PSF_FWHM_ARCSEC[0] < arcsec < _PSF_FWHM_ARCSEC[1]:
-        remarks.doubt(
-            f"{what}: the PSF is {arcsec:.3g} arcsec wide (FWHM) with pixels of "
-            f"{scene.pixel_scale_arcsec:.4g} arcsec; likely the pixel scale is wrong"
-        )
-    negative = -psf[psf < 0].sum()
-    if negative > _MAX_NEGATIVE_PSF:
-        remarks.doubt(
-            f"{what}: {negative:.0%} of the PSF is negative; likely its sky was subtracted too much"
-        )
-
-
-def _check_peaks(
-    scene: Scene, peaks: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_], remarks: Remarks
-) -> None:
-    """Whether peaks lie on light, and on its maxima."""
-    snr = np.zeros(scene.shape)
-    for image, variance, masked, psf in zip(scene.images, scene.variance, bad, scene.psfs, strict=True):
-        smooth, sigma = psf_smoothed(image, variance, ~masked, psf)
-        snr += smooth / sigma / np.sqrt(len(scene.bands))
-
-    def on_light(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        pixels = nearest_pixel(positions, scene.origin)
-        inside = is_inside(pixels, scene.shape)
-        lit = np.zeros(len(pixels), bool)
-        lit[inside] = snr[tuple(pixels[inside].T)] > _PEAK_SNR
-        return lit
-
-    lit = on_light(peaks)
-    what = f"the {len(peaks)} peaks"
-    # A deep catalogue has sources that nobody sees here, but not at random.
-    by_chance = len(peaks) * (snr > _PEAK_SNR).mean()
-    if lit.mean() < 0.5 and lit.sum() <= by_chance + 2 * np.sqrt(by_chance):
-        swapped = on_light((peaks - scene.origin)[:, ::-1] + scene.origin).mean()
-        reason = f"; with x and y swapped {swapped:.0%} do" if swapped > max(0.5, 2 * lit.mean()) else ""
-        remarks.doubt(f"{what}: {lit.mean():.0%} lie on light of {_PEAK_SNR:g} sigma{reason}")
-        return
-    pixels = nearest_pixel(peaks, scene.origin)[lit]
-    maxima = np.argwhere((snr == ndimage.maximum_filter(snr, size=5)) & (snr > 2 * _PEAK_SNR))
-    if not len(maxima):
-        return
-    offsets = maxima[None, :, :] - pixels[:, None, :]
-    nearest = np.abs(offsets).max(axis=2).argmin(axis=1)
-    off = offsets[np.arange(len(pixels)), nearest] + (pixels - (peaks[lit] - scene.origin))
-    off = off[np.abs(off).max(axis=1) < 6]
-    if len(off) < _MIN_PEAKS:
-        return
-    middle = np.median(off, axis=0)
-    agree = (np.abs(off - middle).max(axis=1) < _MAX_PEAKS_OFF_PIX).mean()
-    if np.abs(middle).max() > _MAX_PEAKS_OFF_PIX and agree > 0.6:
-        counted = " (counted from 1?)" if np.abs(middle + 1).max() < 0.5 else ""
-        remarks.doubt(
-            f"{what}: the light's maxima lie y={middle[0]:+.1f}, x={middle[1]:+.1f} pixels off them{counted}"
-        )
-
-
-def inverted(
-    labels: npt.NDArray[np.integer], images: Array, pixels: npt.NDArray[np.integer] | None = None
-) -> str:
-    """Why a segmentation map looks inverted; empty if it does not.
-
-    Parameters
-    ----------
-    labels : `numpy.ndarray`, (y, x), int
-        0 where there is no source.
-    images : `numpy.ndarray`, (band, y, x), float32
-        The pixels.
-    pixels : `numpy.ndarray`, (n, 2), int, optional
-        Array indices (y, x) of known sources.
-    """
-    inside = labels > 0
-    message = "the map looks inverted; 0 must mean that there is no source"
-    if pixels is not None and len(pixels):
-        off = 1 - inside[tuple(pixels.T)].mean()
-        if off > _MAX_PEAKS_OFF:
-            return f"{off:.0%} of the {len(pixels)} peaks lie on no footprint; {message}"
-    if inside.all():
-        return f"every pixel belongs to a footprint; {message}"
-    bright = images.mean(axis=0)
-    if inside.any() and np.median(bright[inside]) < np.median(bright[~inside]):
-        return f"pixels on footprints are fainter than those off them; {message}"
-    return ""
 
 
 def check_plausible(
@@ -278,14 +216,14 @@ def check_plausible(
     name = what or scene.name
     for index, band in enumerate(scene.bands):
         of_band = f"{name}: band {band!r}" if name else f"band {band!r}"
-        good = ~bad[index]
-        _check_pixels(scene, index, good, remarks, of_band)
+        good = _check_constant(scene.images[index], ~bad[index], remarks, of_band)
         sigma = _check_noise(scene, index, good, remarks, of_band)
+        _check_pixels(scene, index, good, sigma, remarks, of_band)
         _check_sky(scene, index, good, sigma, remarks, of_band)
-        _check_psf(scene, index, remarks, of_band)
+        check_psf(scene, index, good, sigma, remarks, of_band)
     pixels = None
     if peaks is not None and len(peaks) and np.isfinite(peaks).all():
-        _check_peaks(scene, peaks, bad, remarks)
+        check_peaks(scene, peaks, bad, remarks)
         pixels = nearest_pixel(peaks, scene.origin)
         pixels = pixels[is_inside(pixels, scene.shape)]
     if footprints is not None:

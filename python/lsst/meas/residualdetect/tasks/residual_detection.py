@@ -198,7 +198,9 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         for reason, count in reasons.most_common(_MAX_REASONS):
             self.log.warning("%s%d parents left alone: %s", prefix, count, reason)
         for reason in islice(missing.unmodelled_peaks.values(), _MAX_REASONS):
-            self.log.warning("%snothing is looked for around %s", prefix, reason)
+            self.log.warning("%s%s; nothing is looked for around it", prefix, reason)
+        if missing.doubt:
+            self.log.warning("%s%s", prefix, missing.doubt)
         if not missing.n_sources:
             self.log.info("%sthere are only sky objects; nothing to look for", prefix)
         elif not missing.has_model:

@@ -84,7 +84,7 @@ class FitsPath:
     path : `~pathlib.Path`
         The file.
     extension : `str`, optional
-        Number or name of the extension.
+        Number or name of the extension; ``SCI,2`` is the second of that name.
     """
 
     path: Path
@@ -171,6 +171,10 @@ def _names(hdus: fits.HDUList) -> str:
     return ", ".join(f"{number} {hdu.name or '(no name)'}" for number, hdu in enumerate(hdus))
 
 
+def _which(hdus: fits.HDUList, path: FitsPath) -> str:
+    return f"any of its images could be meant; name one as {path.path.name}[...]: {_names(hdus)}"
+
+
 def find_plane(hdus: fits.HDUList, path: FitsPath, roles: tuple[str, ...]) -> tuple[Any, str | None] | None:
     """The extension that plays one of some roles.
 
@@ -197,26 +201,26 @@ def find_plane(hdus: fits.HDUList, path: FitsPath, roles: tuple[str, ...]) -> tu
         pixels, or if several could be meant.
     """
     if path.extension is not None:
-        name = path.extension
+        name, _, number = path.extension.partition(",")
         try:
-            hdu = hdus[int(name) if name.isdigit() else name]
-        except (KeyError, IndexError) as error:
+            hdu = hdus[int(name) if name.isdigit() else (name, int(number or 1))]
+        except (KeyError, IndexError, ValueError) as error:
             raise FitsError(f"{path}: no such extension; there are {_names(hdus)}") from error
         if not _is_image(hdu):
             raise FitsError(f"{path}: this extension holds no image")
         return hdu, role_of(hdu)
     images = [hdu for hdu in hdus if _is_image(hdu)]
     for role in roles:
-        for hdu in images:
-            if role_of(hdu) == role:
-                return hdu, role
+        playing = [hdu for hdu in images if role_of(hdu) == role]
+        if role == "image" and len(playing) > 1:
+            raise FitsError(f"{path}: {_which(hdus, path)}")
+        if playing:
+            return playing[0], role
     unknown = [hdu for hdu in images if role_of(hdu) is None]
     # What is not the image of a file is what its name says, if anything.
     primary = [hdu for hdu in unknown if hdu is hdus[0]]
     if len(unknown) > 1 and not primary:
-        raise FitsError(
-            f"{path}: any of its images could be meant; name one as {path.path.name}[...]: {_names(hdus)}"
-        )
+        raise FitsError(f"{path}: {_which(hdus, path)}")
     found = primary or unknown
     return (found[0], None) if found else None
 

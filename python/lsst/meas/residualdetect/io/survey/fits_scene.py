@@ -295,7 +295,8 @@ def read_fits_scene(
     if footprints is not None:
         path = FitsPath.parse(footprints)
         remarks.reads(path.path)
-        labels = read_footprints(path, scene.images, None if known is None else nearest_pixel(known))
+        pixels_of_known = None if known is None else nearest_pixel(known)
+        labels = read_footprints(path, scene.images, pixels_of_known, remarks)
         if known is None:
             known, ids = peaks_of_labels(labels, scene.images, scene.variance)
         # What touches is one blend, of as many sources as it has segments.

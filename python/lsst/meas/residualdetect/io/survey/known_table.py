@@ -31,7 +31,7 @@ from scipy import ndimage
 
 from ...scene import Array, Positions
 from ..fits_common import FitsError
-from ..plausibility import inverted
+from ..plausible_peaks import inverted
 from ..remarks import Remarks
 from .fits_planes import FitsPath, find_plane, open_fits, pixels_of
 from .sky_wcs import SkyWcs
@@ -61,6 +61,9 @@ _SKY: Sequence[tuple[str, str]] = (
     ("i_ra", "i_dec"),
 )
 _IDS = ("id", "objectid", "object_id", "objid", "source_id", "number", "label")
+
+# Labels fall into pieces where masks cut them, but not into so many.
+_MAX_PIECES = 2
 
 # A catalogue whose pixels and sky positions disagree by more was made of
 # another image.
@@ -242,6 +245,7 @@ def read_footprints(
     path: FitsPath,
     images: Array,
     pixels: npt.NDArray[np.integer] | None,
+    remarks: Remarks,
 ) -> npt.NDArray[np.int32]:
     """A segmentation map as SExtractor and photutils write it.
 
@@ -253,6 +257,9 @@ def read_footprints(
         The pixels, by which inverted maps are recognised.
     pixels : `numpy.ndarray`, (n, 2), int, optional
         Array indices (y, x) of known sources, likewise.
+    remarks : `Remarks`
+        Is told of a mask in place of a map, if the labels are all that is
+        known.
 
     Returns
     -------
@@ -283,4 +290,10 @@ def read_footprints(
         raise FitsError(f"{path}: {reason}")
     if labels.max() > np.iinfo(np.int32).max:
         raise FitsError(f"{path}: footprints have the label {labels.max()}; expected 32 bits")
+    n_labels, n_pieces = len(np.unique(labels[labels > 0])), ndimage.label(labels > 0)[1]
+    if pixels is None and n_pieces > _MAX_PIECES * n_labels:
+        remarks.doubt(
+            f"{path}: {n_labels} labels are in {n_pieces} pieces, and each stands for one known source; "
+            "likely a mask in place of a segmentation map"
+        )
     return labels.astype(np.int32)

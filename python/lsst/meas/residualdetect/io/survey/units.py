@@ -132,6 +132,8 @@ def flux_scale(
     of_unit = _of_unit(text, pixel_area_arcsec2)
     cards = _of_cards(header)
     system = str(header.get("PHOTSYS", header.get("MAGSYS", "AB"))).strip().upper()
+    if of_unit is None and "MAG" in text.upper():
+        remarks.doubt(f"{what}: BUNIT is {text!r}; pixels must be proportional to light, not its logarithm")
     if of_unit is not None:
         return FluxScale(of_unit, "nJy", f"BUNIT {text}")
     if "VEGA" in system:
