@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsst.meas.residualdetect.boxes import box_at, grown, is_inside, nearest_pixel, overlap, shape_of
+from lsst.meas.residualdetect.boxes import box_at, grown, is_inside, nearest_pixel, overlap, shape_of, strips
 from lsst.meas.residualdetect.detections import Detections, Footprint, Peak
 
 
@@ -76,3 +76,13 @@ def test_two_boxes_share_the_pixels_that_are_in_both(corner, shape, other_corner
 def test_a_margin_is_added_on_each_side():
     assert shape_of(grown(box_at((3, -2), (4, 5)), 2)) == (8, 9)
     assert grown(box_at((3, -2), (4, 5)), 2) == box_at((1, -4), (8, 9))
+
+
+@given(st.integers(0, 700), st.integers(0, 40))
+def test_strips_are_an_image_with_what_matters_around_them(n_rows, reach):
+    image = np.arange(n_rows)
+    pieces = list(strips(n_rows, reach))
+    assert [row for _, _, rows in pieces for row in image[rows]] == image.tolist()
+    for around, inner, rows in pieces:
+        assert image[around][inner].tolist() == image[rows].tolist()
+        assert image[around].tolist() == image[max(rows.start - reach, 0) : rows.stop + reach].tolist()

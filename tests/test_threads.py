@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from conftest import BLEND_SOURCES, make_scene
 from lsst.meas.residualdetect import threads
 from lsst.meas.residualdetect.deblend import DeblendError, DeblendOptions, deblend
-from lsst.meas.residualdetect.detection import detections_at
+from lsst.meas.residualdetect.detection import detect, detections_at
+from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
 from lsst.meas.residualdetect.threads import (
     default_threads,
     in_parallel,
@@ -102,6 +103,29 @@ def test_pieces_of_work_run_on_a_thread_each_and_in_order(three_threads):
 
     assert in_parallel(work, range(9), 4) == [(piece, 1, 1) for piece in range(9)]
     assert torch.get_num_threads() == 3 and blas_threads() == {3}
+
+
+def test_pieces_of_work_share_the_threads_there_are(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert in_parallel(lambda _: default_threads(), range(3), 3) == [2, 2, 2]
+    assert in_parallel(lambda _: default_threads(), range(9)) == [1] * 9
+    assert default_threads() == 7
+
+
+@pytest.mark.parametrize("n", ["1", "6"])
+def test_bands_and_strips_side_by_side_give_the_same(n, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", n)
+    # A source on each side of where a strip ends, and on the seam, all alike.
+    places = [(100, 40, 400.0), (256, 40, 400.0), (420, 40, 400.0)]
+    scene = make_scene(places, shape=(512, 80))
+    found = detect(scene)
+    assert [(peak.y, peak.x) for peak in found.peaks] == [(100, 40), (256, 40), (420, 40)]
+    assert len({parent.footprint.area for parent in found}) == 1
+    candidates = MatchedFilter().detect(scene, np.zeros_like(scene.images), [])
+    assert sorted((round(c.y), round(c.x)) for c in candidates) == [(100, 40), (256, 40), (420, 40)]
+    scores = [candidate.score for candidate in candidates]
+    np.testing.assert_allclose(scores, scores[0], rtol=1e-5)
+    assert len({candidate.footprint.area for candidate in candidates}) == 1
 
 
 def test_pieces_of_work_are_at_hand_at_the_same_time():

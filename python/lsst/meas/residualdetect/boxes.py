@@ -19,16 +19,19 @@ one box another covers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Box", "box_at", "grown", "is_inside", "nearest_pixel", "overlap", "shape_of"]
+__all__ = ["Box", "box_at", "grown", "is_inside", "nearest_pixel", "overlap", "shape_of", "strips"]
 
 Box = tuple[slice, slice]
 """Half-open rows and columns."""
+
+# Rows of a strip.
+_STRIP_PIX = 256
 
 
 def nearest_pixel(positions: npt.ArrayLike, origin: npt.ArrayLike = 0) -> npt.NDArray[np.intp]:
@@ -120,3 +123,26 @@ def overlap(one: Box, other: Box) -> tuple[Box, Box]:
         for box in (one, other)
     )
     return in_one, in_other
+
+
+def strips(n_rows: int, reach: int) -> Iterator[tuple[slice, slice, slice]]:
+    """An image in pieces of some hundred rows, for what would take much memory
+    on all of it at once.
+
+    Parameters
+    ----------
+    n_rows : `int`
+        Height of the image.
+    reach : `int`
+        How many rows away a pixel matters.
+
+    Yields
+    ------
+    around, inner, rows : `slice`
+        Rows of the image that matter for a strip, the strip within these, and
+        the strip in the image.
+    """
+    for top in range(0, n_rows, _STRIP_PIX):
+        first, bottom = max(top - reach, 0), min(top + _STRIP_PIX, n_rows)
+        around = slice(first, min(bottom + reach, n_rows))
+        yield around, slice(top - first, bottom - first), slice(top, bottom)

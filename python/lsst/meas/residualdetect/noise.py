@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import oaconvolve
 
-from .boxes import Box, box_at, nearest_pixel, overlap
+from .boxes import Box, box_at, nearest_pixel, overlap, strips
 from .scene import Array, Positions, Scene
 
 __all__ = [
@@ -53,15 +53,13 @@ _LEAST_SEEN = 0.1
 # pixel; what is noisier has no information.
 _DYNAMIC_RANGE = 1e10
 
-# Rows that are filtered at a time.
-_STRIP_PIX = 512
-
 
 def correlate(image: npt.NDArray[Any], kernel: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Sum of the pixels around each pixel, weighted by a centred kernel.
 
     In double precision: the rounding errors of an FFT are relative to the
     brightest pixels of a block, and variances span many orders of magnitude.
+    All blocks at once take a hundred bytes a pixel: of a large image `strips`.
 
     Parameters
     ----------
@@ -75,13 +73,9 @@ def correlate(image: npt.NDArray[Any], kernel: npt.NDArray[np.floating]) -> npt.
     sums : `numpy.ndarray`, (y, x), float64
         The sums.
     """
-    flipped, reach = kernel[::-1, ::-1].astype(np.float64), kernel.shape[0] // 2
-    sums = np.empty(image.shape, np.float64)
-    # All blocks of an image at once would take a hundred bytes a pixel.
-    for top in range(0, len(image), _STRIP_PIX):
-        first, bottom = max(top - reach, 0), top + _STRIP_PIX
-        rows = image[first : bottom + reach].astype(np.float64)
-        sums[top:bottom] = oaconvolve(rows, flipped, mode="same")[top - first :][:_STRIP_PIX]
+    sums: npt.NDArray[np.float64] = oaconvolve(
+        image.astype(np.float64), kernel[::-1, ::-1].astype(np.float64), mode="same"
+    )
     return sums
 
 
@@ -151,14 +145,17 @@ def psf_smoothed(
     """
     if good.any():
         good = good & (variance < _DYNAMIC_RANGE * np.median(variance[good]))
-    seen = correlate(good, psf)
-    total = correlate(np.where(good, image, 0), psf)
-    noise = correlate(np.where(good, variance, 0), np.square(psf, dtype=np.float64))
-    usable = good & (seen > _LEAST_SEEN) & (noise > 0)
-    smooth = np.divide(total, seen, out=np.zeros_like(total), where=usable)
-    sigma = np.full_like(total, np.inf)
-    sigma[usable] = np.sqrt(noise[usable]) / seen[usable]
-    return smooth.astype(image.dtype), sigma.astype(image.dtype)
+    squared = np.square(psf, dtype=np.float64)
+    smooth, sigma = np.zeros_like(image), np.full_like(image, np.inf)
+    for around, inner, rows in strips(len(image), len(psf) // 2):
+        there = good[around]
+        seen = correlate(there, psf)[inner]
+        total = correlate(np.where(there, image[around], 0), psf)[inner]
+        noise = correlate(np.where(there, variance[around], 0), squared)[inner]
+        usable = there[inner] & (seen > _LEAST_SEEN) & (noise > 0)
+        smooth[rows][usable] = total[usable] / seen[usable]
+        sigma[rows][usable] = np.sqrt(noise[usable]) / seen[usable]
+    return smooth, sigma
 
 
 def n_bands_seen(squares: npt.NDArray[np.floating], n_values: npt.NDArray[np.integer] | int = 1) -> int:

@@ -44,7 +44,7 @@ _Result = TypeVar("_Result")
 # Processor time allowed in, and length of, a period of this container.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
-# Whether this thread is one of several at work here.
+# In one of several threads at work here, how many it may use itself.
 _here = threading.local()
 
 
@@ -58,8 +58,11 @@ def usable_cores() -> int:
 
 def default_threads() -> int:
     """As many as OpenMP would use: what the user asks for with
-    ``OMP_NUM_THREADS`` (``pipetask`` asks for one), else all usable cores.
+    ``OMP_NUM_THREADS`` (``pipetask`` asks for one), else all usable cores. Of
+    these its part, in a piece of work of `in_parallel`.
     """
+    if n_threads := getattr(_here, "n_threads", 0):
+        return int(n_threads)
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(wanted) if wanted.isdecimal() and int(wanted) else usable_cores()
 
@@ -83,8 +86,8 @@ def one_thread() -> Iterator[None]:
                 torch.set_num_threads(n_before)
 
 
-def _start_thread() -> None:
-    _here.is_worker = True
+def _start_thread(n_threads: int) -> None:
+    _here.n_threads = n_threads
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
 
@@ -118,12 +121,15 @@ def in_parallel(
         What ``function`` raises; pieces that are not begun by then are left.
     """
     pieces = list(items)
-    is_worker = getattr(_here, "is_worker", False)
-    n = 1 if is_worker or len(pieces) < 2 else min(n_threads or default_threads(), len(pieces))
+    n = (
+        1
+        if hasattr(_here, "n_threads") or len(pieces) < 2
+        else min(n_threads or default_threads(), len(pieces))
+    )
     with one_thread():
         if n == 1:
             return [function(piece) for piece in pieces]
-        pool = ThreadPoolExecutor(n, initializer=_start_thread)
+        pool = ThreadPoolExecutor(n, initializer=_start_thread, initargs=(max(default_threads() // n, 1),))
         try:
             return list(pool.map(function, pieces))
         finally:
@@ -132,7 +138,7 @@ def in_parallel(
 
 def _start_process(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
-    _start_thread()
+    _start_thread(1)
     if initializer is not None:
         initializer(*arguments)
 

@@ -17,22 +17,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..boxes import is_inside, nearest_pixel
+from ..boxes import is_inside, nearest_pixel, strips
 from ..detections import Detections, Peak
 from ..noise import psf_smoothed
 from ..scene import Array, Scene
+from ..threads import default_threads, in_parallel
 from .local_background import local_background
 from .merged_peaks import BandPeaks, CullPeaksOptions, cull_peaks, merge_peaks
 
 __all__ = ["DetectionOptions", "detect", "detections_at"]
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+# Each takes half as much memory as the pixels of six.
+_BANDS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,11 @@ class DetectionOptions:
 
 def _grow(mask: npt.NDArray[np.bool_], radius_pix: float) -> npt.NDArray[np.bool_]:
     """All pixels within a distance of a true one."""
-    if not mask.any():
-        return mask
-    return ndimage.distance_transform_edt(~mask) <= radius_pix
+    near = np.zeros_like(mask)
+    for around, inner, rows in strips(len(mask), math.ceil(radius_pix)):
+        if mask[around].any():
+            near[rows] = ndimage.distance_transform_edt(~mask[around])[inner] <= radius_pix
+    return near
 
 
 def _maxima(smooth: Array, detected: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -113,50 +120,58 @@ def _maxima(smooth: Array, detected: npt.NDArray[np.bool_]) -> npt.NDArray[np.bo
 
 def _without_halo(
     smooth: Array, lowered: Array, limit: Array, maxima: npt.NDArray[np.bool_], n_peaks_max_simple: int
-) -> tuple[npt.NDArray[np.bool_], Array]:
-    """Peaks of which those in footprints with many are found again on a lowered
-    image, and heights; the brightest old one stays where no new one is.
+) -> tuple[npt.NDArray[np.intp], Array]:
+    """Peaks (n, 2) of which those in footprints with many are found again on a
+    lowered image, and heights; the brightest old one stays where no new one
+    is.
     """
     labels, n_labels = ndimage.label(smooth > limit, structure=_EIGHT_NEIGHBOURS)
     many = np.bincount(labels[maxima], minlength=n_labels + 1) > n_peaks_max_simple
     again = many[labels]
     new = _maxima(lowered, lowered > limit) & again
-    kept = np.where(again, new, maxima)
-    emptied = np.flatnonzero(many & (np.bincount(labels[new], minlength=n_labels + 1) == 0))
-    if emptied.size:
-        brightest = ndimage.maximum_position(smooth, labels, emptied)
-        kept[tuple(np.transpose(brightest))] = True
-    return kept, np.where(again, lowered, smooth)
+    emptied = many & (np.bincount(labels[new], minlength=n_labels + 1) == 0)
+    old = np.argwhere(maxima & emptied[labels])
+    # The brightest of each footprint is its first.
+    old = old[np.argsort(-smooth[tuple(old.T)], kind="stable")]
+    brightest = old[np.unique(labels[tuple(old.T)], return_index=True)[1]]
+    new |= maxima & ~again
+    new[tuple(brightest.T)] = True
+    peaks = np.argwhere(new)
+    at = tuple(peaks.T)
+    return peaks, np.where(again[at], lowered[at], smooth[at])
 
 
 def _detect_band(
     scene: Scene, index: int, good: npt.NDArray[np.bool_], options: DetectionOptions
 ) -> tuple[npt.NDArray[np.bool_], BandPeaks]:
-    """Pixels above the threshold, and the peaks among them."""
+    """Pixels of the footprints, and the peaks among them."""
     image = scene.images[index]
-    smooth, sigma = psf_smoothed(image, scene.variance[index], good, scene.psfs[index])
-    limit = options.threshold * sigma
+    smooth, limit = psf_smoothed(image, scene.variance[index], good, scene.psfs[index])
+    limit *= options.threshold
     above = smooth > limit
-    maxima, heights = _maxima(smooth, above), smooth
-    if options.do_temp_local_background and maxima.any():
-        background = local_background(image, good, options.temp_local_background_bin_size)
-        lowered = (smooth - background).astype(smooth.dtype)
-        maxima, heights = _without_halo(smooth, lowered, limit, maxima, options.n_peaks_max_simple)
-    order = np.argsort(-heights[maxima], kind="stable")
-    return above, BandPeaks(scene.bands[index], np.argwhere(maxima)[order], heights[maxima][order])
+    maxima = _maxima(smooth, above)
+    peaks, heights = np.argwhere(maxima), smooth[maxima]
+    if options.do_temp_local_background and len(peaks):
+        lowered = smooth - local_background(image, good, options.temp_local_background_bin_size)
+        peaks, heights = _without_halo(smooth, lowered, limit, maxima, options.n_peaks_max_simple)
+    order = np.argsort(-heights, kind="stable")
+    footprints = _grow(above, options.grow_sigma * float(scene.psf_sigmas_pix[index]))
+    return footprints, BandPeaks(scene.bands[index], peaks[order], heights[order])
 
 
 def _detect_bands(scene: Scene, options: DetectionOptions) -> tuple[npt.NDArray[np.int32], list[BandPeaks]]:
     """Labels of the bands' footprints together, and each band's peaks in order
     of priority.
     """
-    detected = np.zeros(scene.shape, dtype=bool)
-    peaks = {}
     good = ~scene.bad(options.bad_planes)
-    grow_pix = options.grow_sigma * scene.psf_sigmas_pix
-    for index, band in enumerate(scene.bands):
-        above, peaks[band] = _detect_band(scene, index, good[index], options)
-        detected |= _grow(above, grow_pix[index])
+
+    def detect_band(index: int) -> tuple[npt.NDArray[np.bool_], BandPeaks]:
+        return _detect_band(scene, index, good[index], options)
+
+    n_threads = min(default_threads(), _BANDS_AT_ONCE)
+    of_bands = in_parallel(detect_band, range(len(scene.bands)), n_threads)
+    detected = np.logical_or.reduce([footprints for footprints, _ in of_bands])
+    peaks = {found.band: found for _, found in of_bands}
     first = [band for band in options.band_priority if band in peaks]
     labels = np.asarray(ndimage.label(detected, structure=_EIGHT_NEIGHBOURS)[0])
     return labels, [peaks[band] for band in first + [b for b in peaks if b not in first]]

@@ -22,6 +22,9 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.interpolate import Akima1DInterpolator, CubicSpline, PPoly
 
+from ..boxes import strips
+from ..scene import Array
+
 __all__ = ["local_background"]
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +68,7 @@ def _along(centres: Floats, values: Floats, size: int) -> Floats:
     return result
 
 
-def local_background(image: npt.NDArray[np.floating], good: npt.NDArray[np.bool_], bin_size: int) -> Floats:
+def local_background(image: Array, good: npt.NDArray[np.bool_], bin_size: int) -> Array:
     """Clipped means of bins, with a spline between their centres.
 
     That of the stack's SubtractBackgroundTask with the options of
@@ -85,11 +88,11 @@ def local_background(image: npt.NDArray[np.floating], good: npt.NDArray[np.bool_
 
     Returns
     -------
-    background : `numpy.ndarray`, (y, x), float64
-        In image units; 0 if no pixel is good.
+    background : `numpy.ndarray`, (y, x)
+        In image units, of the image's type; 0 if no pixel is good.
     """
     if not good.any():
-        return np.zeros(image.shape)
+        return np.zeros_like(image)
     edges = [size * np.arange(n + 1) // n for size in image.shape for n in (size // bin_size + 1,)]
     means = np.full((len(edges[0]) - 1, len(edges[1]) - 1), np.nan)
     for (row, column), _ in np.ndenumerate(means):
@@ -101,5 +104,8 @@ def local_background(image: npt.NDArray[np.floating], good: npt.NDArray[np.bool_
     nearest = ndimage.distance_transform_edt(np.isnan(means), return_distances=False, return_indices=True)
     means = means[tuple(nearest)]
     centres = [(side[:-1] + side[1:] - 1) / 2 for side in edges]
-    rows = _along(centres[0], means, image.shape[0])
-    return _along(centres[1], rows.T, image.shape[1]).T
+    values = _along(centres[0], means, image.shape[0])
+    background = np.empty_like(image)
+    for _, _, rows in strips(len(image), 0):
+        background[rows] = _along(centres[1], values[rows].T, image.shape[1]).T
+    return background

@@ -35,7 +35,7 @@ from ..network.tiling import Network, Tile, detect_in_tile, make_tiles
 from ..noise import n_bands_seen
 from ..scene import Array, Positions, Scene
 from ..suppression import repeats
-from ..threads import in_parallel
+from ..threads import default_threads, in_parallel
 
 __all__ = ["BAND_SNR", "DEFAULT_MIN_SCORE", "DEFAULT_TILE_SIZE", "MaskRcnn"]
 
@@ -43,9 +43,10 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_MIN_SCORE = 0.02
 
-# A tile of so many pixels a side takes some 930 MiB in ONNX Runtime; smaller
-# ones overlap more of the image, larger ones gain no more time.
-DEFAULT_TILE_SIZE = 1152
+# A tile of so many pixels a side takes some 650 MiB in ONNX Runtime; smaller
+# ones overlap more of the image, and of larger ones two are too many.
+DEFAULT_TILE_SIZE = 960
+_TILES_AT_ONCE = 2
 
 # Two detections nearer than this are one source found twice. Pixels.
 _SAME_SOURCE_PIX = 1.0
@@ -100,7 +101,8 @@ class MaskRcnn:
         Largest side in pixels of the tiles that an image is looked at in;
         the package's own if that is smaller. Memory goes with its square.
     n_tiles : `int`, optional
-        Tiles that are looked at at a time.
+        Tiles that are looked at at a time; if absent two, where there are
+        threads for them.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class MaskRcnn:
         min_score: float = DEFAULT_MIN_SCORE,
         band_snr: float = BAND_SNR,
         tile_size: int = DEFAULT_TILE_SIZE,
-        n_tiles: int = 1,
+        n_tiles: int | None = None,
     ) -> None:
         self.package = package
         self.network = network
@@ -139,8 +141,9 @@ class MaskRcnn:
         def look(tile: Tile) -> list[tuple[float, Candidate]]:
             return self._in_tile(scene, model, known, noise, tile)
 
+        n_tiles = min(self.n_tiles or min(default_threads(), _TILES_AT_ONCE), len(tiles))
         # One tile at a time may have all threads there are.
-        in_tiles = map(look, tiles) if self.n_tiles == 1 else in_parallel(look, tiles, self.n_tiles)
+        in_tiles = map(look, tiles) if n_tiles == 1 else in_parallel(look, tiles, n_tiles)
         found = [pair for in_tile in in_tiles for pair in in_tile]
         centres = positions_of(candidate for _, candidate in found)
         once = _once(centres, np.array([score for score, _ in found]))

@@ -25,10 +25,12 @@ from scipy import ndimage
 
 from lsst.pex.config import Config, Field, RangeField, registerConfigurable
 
+from ..boxes import strips
 from ..candidates import Candidate
 from ..detections import Footprint, Peak
 from ..noise import n_bands_seen, point_source_sums, significance
 from ..scene import Array, Scene
+from ..threads import in_parallel
 from .registry import DETECTORS
 
 __all__ = ["MatchedFilter", "MatchedFilterConfig"]
@@ -83,17 +85,22 @@ class MatchedFilter:
 
     def detect(self, scene: Scene, model: Array, peaks: Sequence[Peak]) -> list[Candidate]:
         """See `Detector.detect`; the peaks do not matter."""
-        # Band after band: of a patch there is not memory for many cubes.
-        by_band = np.empty_like(scene.images)
-        signal, norm = np.zeros((2, *scene.shape), scene.images.dtype)
-        for band, bad in enumerate(scene.bad()):
-            weights = np.where(bad, 0, np.reciprocal(scene.variance[band]))
-            sums = point_source_sums(scene.images[band] - model[band], weights, scene.psfs[band])
-            by_band[band] = significance(*sums)
-            signal += sums[0]
-            norm += sums[1]
-        snr = significance(signal, norm)
+        # Strip after strip: of a patch there is not memory for many cubes.
+        by_band, snr = np.empty_like(scene.images), np.empty_like(scene.images[0])
 
+        def look(strip: tuple[slice, slice, slice]) -> None:
+            around, inner, rows = strip
+            weights = scene.weights(box=(around, slice(None)))
+            signal, norm = np.zeros((2, *weights.shape[1:]), scene.images.dtype)
+            for band, psf in enumerate(scene.psfs):
+                residual = scene.images[band, around] - model[band, around]
+                sums = point_source_sums(residual, weights[band], psf)
+                by_band[band, rows] = significance(*sums)[inner]
+                signal += sums[0]
+                norm += sums[1]
+            snr[rows] = significance(signal, norm)[inner]
+
+        in_parallel(look, strips(len(snr), scene.psfs.shape[1] // 2))
         maxima = (snr == ndimage.maximum_filter(snr, size=3)) & (snr > self.config.min_score)
         half_size = max(scene.psfs.shape[1:]) // 2
         candidates = []

@@ -52,7 +52,13 @@ class NetworkConfig(Config):
         default=DEFAULT_TILE_SIZE,
         min=1,
     )
-    n_tiles = RangeField(dtype=int, doc="Tiles that are looked at at a time.", default=1, min=1)
+    n_tiles = RangeField(
+        dtype=int,
+        doc="Tiles that are looked at at a time; if not given two, where there are threads for them.",
+        default=None,
+        optional=True,
+        min=1,
+    )
 
 
 class OnnxConfig(NetworkConfig):
@@ -60,8 +66,8 @@ class OnnxConfig(NetworkConfig):
 
     n_threads = RangeField(
         dtype=int,
-        doc="Threads for a tile; if not given OMP_NUM_THREADS of the environment, which is 1 in pipetask, "
-        "or else one for each core.",
+        doc="Threads for a tile; if not given its part of OMP_NUM_THREADS of the environment, which is 1 in "
+        "pipetask, or else of the cores.",
         default=None,
         optional=True,
         min=1,
@@ -76,6 +82,10 @@ class Detectron2Config(NetworkConfig):
         default=None,
         optional=True,
     )
+
+    def setDefaults(self) -> None:  # noqa: N802
+        """One tile at a time, for a GPU."""
+        self.n_tiles = 1
 
 
 def _cannot(name: str, error: ImportError, needs: str) -> DetectorError:

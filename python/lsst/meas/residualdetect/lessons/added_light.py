@@ -24,6 +24,7 @@ import galsim
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import nearest_pixel
 from ..scene import Array
 from ..scene_model import SourceModel
 from ..simulation.population import draw_galaxies, draw_redshifts
@@ -71,7 +72,7 @@ def _turned(part: SourceModel, centre: tuple[int, int], quarter_turns: int) -> S
 
 def light_of_host(host: Host, number: int, quarter_turns: int) -> Light:
     """A source of a real blend as it was modelled, turned."""
-    y, x = (round(value) for value in host.peaks[number].tolist())
+    y, x = nearest_pixel(host.peaks[number]).tolist()
     return Light(tuple(_turned(part, (y, x), quarter_turns) for part in host.sources[number]))
 
 

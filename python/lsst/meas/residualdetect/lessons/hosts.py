@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import is_inside, nearest_pixel
 from ..deblend import DeblendOptions, deblend_scenes
 from ..io.scene_file import read_scene_file
 from ..scene import Scene
@@ -99,7 +100,7 @@ def read_hosts(folder: Path, names: Sequence[str], pixel_scale_arcsec: float | N
             np.ones(content.scene.shape, bool) if content.footprints is None else content.footprints > 0
         )
         peaks = content.peaks
-        inside = ((np.rint(peaks) >= 0) & (np.rint(peaks) < content.scene.shape)).all(axis=1)
+        inside = is_inside(nearest_pixel(peaks), content.scene.shape)
         blends.append((content.scene, peaks[inside], footprint))
     told = [told_of(*blend, surroundings=False) for blend in blends]
     models = deblend_scenes([(scene, d.parents) for scene, d in told], _TRUTH_OPTIONS)

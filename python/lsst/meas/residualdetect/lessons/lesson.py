@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ..boxes import shape_of
+from ..boxes import is_inside, nearest_pixel, shape_of
 from ..deblend import DeblendOptions
 from ..detections import Detections, positions_of
 from ..psf_images import difference_kernels, gaussian_psf
@@ -187,8 +187,9 @@ def _place(
     for _ in range(20):
         anchor = host.peaks[int(rng.integers(len(host.peaks)))]
         away, angle = _log_uniform(options.separation_pix, rng), rng.uniform(0, 2 * np.pi)
-        y, x = np.rint(anchor + away * np.array([np.sin(angle), np.cos(angle)])).astype(int).tolist()
-        if not (0 <= y < host.footprint.shape[0] and 0 <= x < host.footprint.shape[1]):
+        pixel = nearest_pixel(anchor + away * np.array([np.sin(angle), np.cos(angle)]))
+        y, x = pixel.tolist()
+        if not is_inside(pixel, host.footprint.shape):
             continue
         if host.footprint[y, x] and cKDTree(taken).query((y, x))[0] >= options.separation_pix[0]:
             return y, x

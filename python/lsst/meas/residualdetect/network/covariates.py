@@ -27,8 +27,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import logit
 
-from ..boxes import Box
+from ..boxes import Box, nearest_pixel
 from ..scene import Array, Positions
+from ..threads import in_parallel
 
 __all__ = [
     "COVARIATES",
@@ -129,16 +130,17 @@ def filtered_noise(pieces: Iterable[tuple[Array, Array]]) -> npt.NDArray[np.floa
         where the model has less light than a tenth of the noise; from 1 to 3,
         and 1 where there are fewer than 200 such pixels.
     """
-    values: list[list[npt.NDArray[np.floating]]] = []
-    for residual, expected in pieces:
-        values = values or [[] for _ in residual]
-        for band, (pixels, light) in enumerate(zip(residual, expected, strict=True)):
-            summed = ndimage.gaussian_filter(pixels, _SIGMA_PIX, mode="constant")
-            empty = (pixels != 0) & (np.abs(light) < _NO_LIGHT)
-            values[band].append(summed[ndimage.minimum_filter(empty, 2 * int(2 * _SIGMA_PIX) + 1)])
+
+    def empty_sums(planes: tuple[Array, Array]) -> Array:
+        pixels, light = planes
+        empty = (pixels != 0) & (np.abs(light) < _NO_LIGHT)
+        summed: Array = ndimage.gaussian_filter(pixels, _SIGMA_PIX, mode="constant")
+        return summed[ndimage.minimum_filter(empty, 2 * int(2 * _SIGMA_PIX) + 1)]
+
+    of_pieces = [in_parallel(empty_sums, zip(*piece, strict=True)) for piece in pieces]
+    values = [np.concatenate(of_band) for of_band in zip(*of_pieces, strict=True)]
     noise = np.ones(len(values))
-    for band, of_pieces in enumerate(values):
-        there = np.concatenate(of_pieces)
+    for band, there in enumerate(values):
         if len(there) >= _LEAST_PIXELS:
             deviation = np.median(np.abs(there - np.median(there))) * _DEVIATIONS_PER_MAD
             # White noise would give what the root of the sum of the squared weights is.
@@ -146,7 +148,7 @@ def filtered_noise(pieces: Iterable[tuple[Array, Array]]) -> npt.NDArray[np.floa
     return noise
 
 
-def _windows(image: Array, places: npt.NDArray[np.int64]) -> Array:
+def _windows(image: Array, places: npt.NDArray[np.intp]) -> Array:
     """Pixels about each of some places (n, 2): (band, n, y, x); 0 beyond the
     edges.
     """
@@ -166,7 +168,7 @@ def _weighted(residual: Array, expected: Array, places: Positions) -> tuple[Any,
     residual and model under the Gaussian, with whether that is of enough
     pixels.
     """
-    nearest = np.rint(places).astype(np.int64)
+    nearest = nearest_pixel(places)
     pixels, light = _windows(residual, nearest), _windows(expected, nearest)
     good = pixels != 0
     steps = np.arange(-_REACH, _REACH + 1)

@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import threading
 
 import onnxruntime
 
@@ -40,7 +40,8 @@ class OnnxNetwork:
         Where the network is. It is loaded when it is first used.
     n_threads : `int`, optional
         Threads that an operation is shared among;
-        `~lsst.meas.residualdetect.threads.default_threads` if absent.
+        `~lsst.meas.residualdetect.threads.default_threads` where it runs if
+        absent.
 
     Raises
     ------
@@ -51,11 +52,19 @@ class OnnxNetwork:
     def __init__(self, package: ModelPackage, n_threads: int | None = None) -> None:
         self._path = package.file("model.onnx")
         self._n_threads = n_threads
+        self._sessions: dict[int, onnxruntime.InferenceSession] = {}
+        self._loading = threading.Lock()
 
-    @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
+        n_threads = self._n_threads or default_threads()
+        with self._loading:
+            if n_threads not in self._sessions:
+                self._sessions[n_threads] = self._load(n_threads)
+            return self._sessions[n_threads]
+
+    def _load(self, n_threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._n_threads or default_threads()
+        options.intra_op_num_threads = n_threads
         options.inter_op_num_threads = 1
         # Threads that wait sleep. Those that spin are a tenth faster where
         # nothing else runs, and take the cores from what does.
@@ -78,5 +87,5 @@ class OnnxNetwork:
         ModelPackageError
             Raised if the file's input and outputs are not those expected.
         """
-        boxes, scores, masks = self._session.run(None, {_INPUT: channels})
+        boxes, scores, masks = self._session().run(None, {_INPUT: channels})
         return boxes, scores, masks

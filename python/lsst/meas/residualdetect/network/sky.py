@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from ..boxes import is_inside, nearest_pixel, shape_of
 from ..scene import Array, Positions, Scene
 from .covariates import filtered_noise, light_at, noise_boxes
 from .features import CANONICAL_BANDS, in_noise_units
@@ -74,9 +75,8 @@ def measure_sky(
         for box in noise_boxes(scene.shape):
             residual, expected = in_noise_units(scene, model, box=box)
             first = np.add(scene.origin, (box[0].start, box[1].start))
-            places = known - first
-            inside = ((np.rint(places) >= 0) & (np.rint(places) < expected.shape[1:])).all(axis=1)
-            snr.append(light_at(residual, expected, places[inside]))
+            inside = is_inside(nearest_pixel(known, first), shape_of(box))
+            snr.append(light_at(residual, expected, (known - first)[inside]))
             n_good += int((~scene.bad(box=box)).any(axis=0).sum())
             yield residual, expected
 
