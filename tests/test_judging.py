@@ -248,7 +248,7 @@ def test_those_that_do_not_count_have_no_weight():
 
 
 def test_noise_alone_has_a_chi_image_of_unit_width():
-    from lsst.meas.residualdetect.experiments.chi_image import chi_image
+    from lsst.meas.residualdetect.experiments.deblending_peers import chi_image
 
     scene = make_scene([], shape=(200, 200), rng=np.random.default_rng(1))
     images = scene.images.copy()

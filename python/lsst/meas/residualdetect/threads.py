@@ -178,7 +178,11 @@ def worker_processes(
 
 
 def in_processes(
-    function: Callable[..., _Result], pieces: Iterable[tuple[Any, ...]], jobs: int
+    function: Callable[..., _Result],
+    pieces: Iterable[tuple[Any, ...]],
+    jobs: int,
+    initializer: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, _Result]]:
     """Apply a function to independent pieces of work, each in a process of
     `worker_processes`.
@@ -189,8 +193,8 @@ def in_processes(
         What to do with a piece; of a module, so that it can be sent.
     pieces : `~collections.abc.Iterable` [`tuple`]
         Its arguments, piece by piece.
-    jobs : `int`
-        Number of processes.
+    jobs, initializer, arguments
+        As for `worker_processes`.
 
     Yields
     ------
@@ -198,7 +202,7 @@ def in_processes(
         Which piece is done, and what came of it, in the order in which they
         are done.
     """
-    with worker_processes(jobs) as executor:
+    with worker_processes(jobs, initializer, arguments) as executor:
         futures = {executor.submit(function, *piece): number for number, piece in enumerate(pieces)}
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -21,36 +21,26 @@ from pathlib import Path
 
 import click
 
-from ..deblend import engine_names
-from .common import check_folder, jobs_option, progress_bar
+from .common import (
+    check_folder,
+    engine_option,
+    folder_option,
+    jobs_option,
+    number_option,
+    progress_bar,
+    seed_option,
+)
+from .training_options import blends_options, config_path
 
 __all__ = ["cases"]
 
 
 @click.command(short_help="Make scenes with truth to calibrate a network on.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the cases.")
-@click.option(
-    "-n",
-    "--number",
-    type=click.IntRange(min=1),
-    default=75,
-    show_default=True,
-    help="Simulated scenes, of smooth and of structured galaxies each.",
-)
-@click.option(
-    "--blends",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of real blends: scene files with peaks and footprints.",
-)
-@click.option(
-    "--split",
-    default="hsc_blends_split",
-    show_default=True,
-    help="Which blends train: a YAML file, or a name under config/training.",
-)
-@click.option("--pixel-scale", type=click.FloatRange(min=0, min_open=True), default=0.168, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=8000, show_default=True, help="Random seed.")
-@click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
+@folder_option("cases")
+@number_option(75, "Simulated scenes, of smooth and of structured galaxies each.")
+@blends_options(required=False)
+@seed_option(8000)
+@engine_option
 @jobs_option
 def cases(
     out: Path,
@@ -74,7 +64,6 @@ def cases(
     """
     from ..training.cases import CaseOptions, make_cases
     from ..truth.blends import read_split
-    from .training_options import config_path
 
     names = read_split(config_path(split))["training"] if blends else ()
     options = CaseOptions(number, blends, names, pixel_scale, engine=engine, seed=seed)

@@ -28,6 +28,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..deblend import engine_names
 from ..io.package_files import find_file
 
 if TYPE_CHECKING:
@@ -41,14 +42,21 @@ __all__ = [
     "console",
     "detection_option",
     "ended_by_signals",
+    "engine_option",
+    "engines_option",
+    "folder_option",
     "jobs_option",
     "limit_option",
     "limits_of",
+    "number_option",
     "options_of",
     "pipeline_path",
     "progress_bar",
     "search_of",
     "search_option",
+    "seed_option",
+    "size_option",
+    "values_option",
 ]
 
 _Options = TypeVar("_Options")
@@ -69,12 +77,56 @@ jobs_option = click.option(
     help="Processes; as many as there are cores if not given.",
 )
 
-limit_option = click.option(
-    "--limit",
-    "limits",
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""A decorator of a command."""
+
+
+def folder_option(of: str) -> Option:
+    """``--out``: the folder of what a command makes."""
+    return click.option("--out", required=True, type=click.Path(path_type=Path), help=f"Folder for the {of}.")
+
+
+def number_option(default: int, text: str) -> Option:
+    """``-n``: how many to make."""
+    return click.option(
+        *("-n", "--number"), type=click.IntRange(min=1), default=default, show_default=True, help=text
+    )
+
+
+def size_option(default: int, least: int, of: str) -> Option:
+    """``--size``: the side of what is simulated."""
+    kind, text = click.IntRange(min=least), f"Side of a {of} in pixels."
+    return click.option("--size", type=kind, default=default, show_default=True, help=text)
+
+
+def seed_option(default: int) -> Option:
+    """``--seed``: what is drawn."""
+    kind = click.IntRange(min=0)
+    return click.option("--seed", type=kind, default=default, show_default=True, help="Random seed.")
+
+
+def values_option(name: str, *names: str, text: str, metavar: str = "NAME=VALUE") -> Option:
+    """An option for texts like ``NAME=VALUE``, of which several are possible."""
+    text = f"{text} Several are possible."
+    return click.option(name, *names, multiple=True, metavar=metavar, help=text)
+
+
+def _engine_option(text: str, *names: str, **facts: Any) -> Option:
+    kind = click.Choice(engine_names())
+    return click.option("--engine", *names, type=kind, show_default=True, help=text, **facts)
+
+
+engine_option = _engine_option("Deblender.", default="factorized")
+
+engines_option = _engine_option(
+    *("Deblender of the tiles; several take turns, one named twice more often.", "engines"),
     multiple=True,
-    metavar="NAME=VALUE",
-    help="What counts, such as min_snr=5 or snr_edges=10,100; see EvaluationOptions. Several are possible.",
+    default=("factorized",),
+)
+
+limit_option = values_option(
+    *("--limit", "limits"),
+    text="What counts, such as min_snr=5 or snr_edges=10,100; see EvaluationOptions.",
 )
 
 
@@ -85,13 +137,10 @@ def limits_of(given: Sequence[str]) -> EvaluationOptions:
     return options_of(EvaluationOptions, given, "--limit")
 
 
-search_option = click.option(
+search_option = values_option(
     "--search",
-    "search",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="How candidates become peaks and how sources are deblended, such as min_distance_pix=2,"
-    " bad_planes=SAT,CR or singles.max_iterations=100; see FindMissingOptions. Several are possible.",
+    text="How candidates become peaks and how sources are deblended, such as min_distance_pix=2,"
+    " bad_planes=SAT,CR or singles.max_iterations=100; see FindMissingOptions.",
 )
 
 
@@ -108,12 +157,10 @@ def search_of(given: Sequence[str], **others: Any) -> FindMissingOptions:
     return replace(options, singles=replace(options.singles, bad_planes=options.bad_planes))
 
 
-detection_option = click.option(
+detection_option = values_option(
     "--detection",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="How sources are detected where none are given, such as threshold=4 or"
-    " cull_peaks.rank_sufficient=10; see DetectionOptions. Several are possible.",
+    text="How sources are detected where none are given, such as threshold=4 or"
+    " cull_peaks.rank_sufficient=10; see DetectionOptions.",
 )
 
 

@@ -23,9 +23,16 @@ from typing import Any
 
 import click
 
-from ..deblend import engine_names
 from ..detections import positions_of
-from .common import check_folder, detection_option, options_of, progress_bar
+from .common import (
+    check_folder,
+    detection_option,
+    engine_option,
+    folder_option,
+    options_of,
+    progress_bar,
+    values_option,
+)
 from .fits_arguments import fits_options
 from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
 
@@ -35,23 +42,11 @@ __all__ = ["deblend"]
 @click.command(short_help="Model the sources of scene files or FITS images.")
 @scene_paths
 @fits_options
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the deblended scene files."
-)
-@click.option(
-    "--engine",
-    type=click.Choice(engine_names()),
-    default="factorized",
-    show_default=True,
-    help="Which deblender.",
-)
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Of the deblender, such as max_iterations=100 or bad_planes=SAT,CR; see DeblendOptions."
-    " Several are possible.",
+@folder_option("deblended scene files")
+@engine_option
+@values_option(
+    *("--option", "options"),
+    text="Of the deblender, such as max_iterations=100 or bad_planes=SAT,CR; see DeblendOptions.",
 )
 @detection_option
 def deblend(

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import click
 
-from .common import check_folder, console, jobs_option, pipeline_path, progress_bar
+from .common import check_folder, console, jobs_option, pipeline_path, progress_bar, seed_option, size_option
 from .extras import need_extras
 
 __all__ = ["demo"]
@@ -93,10 +93,8 @@ def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> 
     help="Folder for the repository, the report and the summary.",
 )
 @click.option("--scenes", type=click.IntRange(min=1), default=4, show_default=True, help="Simulated patches.")
-@click.option(
-    "--size", type=click.IntRange(min=100), default=300, show_default=True, help="Side of a patch in pixels."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=2026, show_default=True, help="Random seed.")
+@size_option(300, 100, "patch")
+@seed_option(2026)
 @click.option(
     "--iterations", type=click.IntRange(1, 2), default=1, show_default=True, help="Iterations to run."
 )

@@ -30,7 +30,15 @@ from ..find_missing import Missing
 from ..io.table_file import check_table_ending, is_table_ending
 from ..scene import Array
 from ..scene_model import SceneModel
-from .common import check_parent, detection_option, options_of, progress_bar, search_of, search_option
+from .common import (
+    check_parent,
+    detection_option,
+    options_of,
+    progress_bar,
+    search_of,
+    search_option,
+    values_option,
+)
 from .fits_arguments import fits_options
 from .scene_arguments import check_inputs, detections_of, scene_contents, scene_paths
 from .sky_outputs import SkyOutputs, metadata, sky_tables
@@ -90,12 +98,9 @@ def _detector_options(detector: str, given: tuple[str, ...]) -> dict[str, Any]:
     type=click.Choice(detector_names()),
     help=f"How to look for sources that the model lacks; {DEFAULT_DETECTOR} if not given, onnx with --model.",
 )
-@click.option(
-    "--option",
-    "detector_options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Option of the detector, such as min_score=0.1; several are possible. See doc/detectors.md.",
+@values_option(
+    *("--option", "detector_options"),
+    text="Option of the detector, such as min_score=0.1; see doc/detectors.md.",
 )
 @click.option(
     "--threshold",

@@ -26,11 +26,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..deblend import engine_names
 from ..experiments.peers import DEBLENDINGS, ORACLE, peer_names
 from ..experiments.populations import POPULATIONS
 from ..network.package import DEFAULT_MODEL
-from .common import check_folder, jobs_option, limit_option, limits_of, progress_bar, search_of, search_option
+from .common import (
+    check_folder,
+    engine_option,
+    folder_option,
+    jobs_option,
+    limit_option,
+    limits_of,
+    number_option,
+    progress_bar,
+    search_of,
+    search_option,
+    seed_option,
+    size_option,
+    values_option,
+)
 from .extras import need_extras
 
 if TYPE_CHECKING:
@@ -42,23 +55,10 @@ __all__ = ["evaluate"]
 
 
 @click.command(short_help="Measure detectors on simulated or real scenes.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option(
-    "-n",
-    "--number",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Simulated scenes of a population.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=9000, show_default=True, help="Random seed.")
-@click.option(
-    "--size",
-    type=click.IntRange(min=100),
-    default=300,
-    show_default=True,
-    help="Side of a simulated scene in pixels.",
-)
+@folder_option("results")
+@number_option(50, "Simulated scenes of a population.")
+@seed_option(9000)
+@size_option(300, 100, "simulated scene")
 @click.option(
     "--population",
     "populations",
@@ -111,17 +111,15 @@ __all__ = ["evaluate"]
     help="Model package: a folder or a name; several are possible, each run by the detectors onnx and"
     " detectron2.",
 )
-@click.option(
-    "--option",
-    "detector_options",
-    multiple=True,
+@values_option(
+    *("--option", "detector_options"),
+    text="Option of a detector, such as onnx.min_score=0.1 or sep.contrast=0.001.",
     metavar="DETECTOR.NAME=VALUE",
-    help="Option of a detector, such as onnx.min_score=0.1 or sep.contrast=0.001; several are possible.",
 )
 @click.option(
     "--iterations", type=click.IntRange(1, 5), default=1, show_default=True, help="Rounds of re-deblending."
 )
-@click.option("--engine", type=click.Choice(engine_names()), default="factorized", show_default=True)
+@engine_option
 @limit_option
 @search_option
 @jobs_option
@@ -242,7 +240,7 @@ def _compare(out: Path, options: ComparisonOptions, jobs: int) -> None:
     from ..experiments.comparison import compare
     from ..experiments.figures import write_figures
     from ..experiments.tables import markdown
-    from ..io.whole_file import whole_file
+    from ..io.whole_file import write_whole
     from ..truth.summary import strict_json
 
     with progress_bar("Looking at scenes", sum(sky.n_scenes for sky in options.skies)) as progress:
@@ -253,8 +251,7 @@ def _compare(out: Path, options: ComparisonOptions, jobs: int) -> None:
         (out / "results.md", text),
         (out / "results.json", strict_json({"command": command, "entries": [e.figures for e in entries]})),
     ):
-        with whole_file(path) as temporary:
-            temporary.write_text(content)
+        write_whole(path, content)
     write_figures(entries, out)
     click.echo(text)
     click.echo(f"results.md, results.json and figures in {out}")

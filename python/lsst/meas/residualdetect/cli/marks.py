@@ -111,7 +111,7 @@ def marks(path: Path, purity: float, out: Path | None) -> None:
       residualdetect marks marks.csv --purity 0.95
     """
     from ..io.marks_file import read_marks
-    from ..io.whole_file import whole_file
+    from ..io.whole_file import write_whole
     from ..truth.marks import Mark, judge_marks
     from ..truth.summary import strict_json
 
@@ -123,6 +123,5 @@ def marks(path: Path, purity: float, out: Path | None) -> None:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if out is not None:
-        with whole_file(out) as temporary:
-            temporary.write_text(strict_json(figures))
+        write_whole(out, strict_json(figures))
     _print(figures)

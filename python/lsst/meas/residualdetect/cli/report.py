@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import console, options_of
+from .common import console, options_of, values_option
 
 if TYPE_CHECKING:
     from ..report import ReportOptions
@@ -57,7 +57,7 @@ def make_report(
         How much to show; the defaults if absent.
     """
     from ..butler.repository import open_repository
-    from ..io.whole_file import whole_file
+    from ..io.whole_file import write_whole
     from ..release import __version__
     from ..report import write_report
     from ..tasks.read_run import last_iteration, read_patches, run_detector, task_usage
@@ -84,8 +84,7 @@ def make_report(
             command=command or f"residualdetect report {repo} {collection}",
             options=options,
         )
-        with whole_file(out.with_name("summary.json")) as temporary:
-            temporary.write_text(summary_json(summary, seconds, detector, __version__))
+        write_whole(out.with_name("summary.json"), summary_json(summary, seconds, detector, __version__))
     print_summary(summary, usage, detector)
     click.echo(f"report: {out}")
 
@@ -101,12 +100,7 @@ def make_report(
     help="Page to write; summary.json is written beside it.",
 )
 @click.option("--iteration", type=click.IntRange(min=1), help="Which iteration; the last one if not given.")
-@click.option(
-    "--show",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="How much to show, such as max_peaks=20000 or zoom_pix=64; see ReportOptions. Several are possible.",
-)
+@values_option("--show", text="How much to show, such as max_peaks=20000 or zoom_pix=64; see ReportOptions.")
 def report(repo: Path, collection: str, out: Path, iteration: int | None, show: tuple[str, ...]) -> None:
     """Make the HTML report of a run in an embedded repository.
 

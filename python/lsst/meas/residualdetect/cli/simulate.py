@@ -22,21 +22,25 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..deblend import engine_names
-from .common import check_folder, jobs_option, progress_bar
+from .common import (
+    check_folder,
+    engines_option,
+    folder_option,
+    jobs_option,
+    number_option,
+    progress_bar,
+    seed_option,
+    size_option,
+)
 
 __all__ = ["simulate"]
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the scene files.")
-@click.option(
-    "-n", "--number", type=click.IntRange(min=1), default=1, show_default=True, help="How many scenes."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Random seed.")
-@click.option(
-    "--size", type=click.IntRange(min=1), default=300, show_default=True, help="Side of a scene in pixels."
-)
+@folder_option("scene files")
+@number_option(1, "How many scenes.")
+@seed_option(1)
+@size_option(300, 1, "scene")
 @click.option("--bands", default="ugrizy", show_default=True, help="Bands, a letter each.")
 @click.option(
     "--survey",
@@ -68,15 +72,7 @@ __all__ = ["simulate"]
     is_flag=True,
     help="Write deblended training tiles, all conditions varied, in place of scene files.",
 )
-@click.option(
-    "--engine",
-    "engines",
-    multiple=True,
-    type=click.Choice(engine_names()),
-    default=("factorized",),
-    show_default=True,
-    help="Deblender of the tiles; several take turns.",
-)
+@engines_option
 @jobs_option
 @click.pass_context
 def simulate(

@@ -21,44 +21,29 @@ from pathlib import Path
 
 import click
 
-from ..deblend import engine_names
-from .common import check_folder, jobs_option, progress_bar
+from .common import (
+    check_folder,
+    engines_option,
+    folder_option,
+    jobs_option,
+    number_option,
+    progress_bar,
+    seed_option,
+    size_option,
+)
+from .training_options import blends_options, config_path
 
 __all__ = ["tiles"]
 
 
 @click.command(short_help="Make training tiles of real blends.")
-@click.option(
-    "--blends",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of scene files with peaks and footprints.",
-)
-@click.option(
-    "--split",
-    default="hsc_blends_split",
-    show_default=True,
-    help="Which blends train and which judge: a YAML file, or a name under config/training.",
-)
+@blends_options(required=True)
 @click.option("--part", type=click.Choice(["training", "validation"]), default="training", show_default=True)
-@click.option("--pixel-scale", type=click.FloatRange(min=0, min_open=True), default=0.168, show_default=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the tiles.")
-@click.option(
-    "-n", "--number", type=click.IntRange(min=1), default=16, show_default=True, help="How many tiles."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Random seed.")
-@click.option(
-    "--size", type=click.IntRange(min=64), default=256, show_default=True, help="Side of a tile in pixels."
-)
-@click.option(
-    "--engine",
-    "engines",
-    multiple=True,
-    type=click.Choice(engine_names()),
-    default=("factorized",),
-    show_default=True,
-    help="Deblender; several take turns, one named twice more often.",
-)
+@folder_option("tiles")
+@number_option(16, "How many tiles.")
+@seed_option(1)
+@size_option(256, 64, "tile")
+@engines_option
 @jobs_option
 def tiles(
     blends: Path,
@@ -86,7 +71,6 @@ def tiles(
     """
     from ..training.host_tiles import HostTileOptions, generate_host_tiles
     from ..truth.blends import read_split
-    from .training_options import config_path
 
     names = read_split(config_path(split))[part]
     options = HostTileOptions(blends, names, pixel_scale, size, engines)

@@ -17,14 +17,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..io.package_files import find_file
+from .common import Option
 
-__all__ = ["config_path", "need_detectron2"]
+__all__ = ["blends_options", "config_path", "need_detectron2"]
 
 
 def need_detectron2() -> None:
@@ -41,3 +44,30 @@ def config_path(name: str) -> Path:
     """A training configuration: a file, or a name under ``config/training``."""
     path = Path(name)
     return path if path.suffix else find_file("config/training", f"{name}.yaml")
+
+
+def blends_options(*, required: bool) -> Option:
+    """``--blends``, ``--split`` and ``--pixel-scale``: real blends."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--pixel-scale", type=click.FloatRange(0, min_open=True), default=0.168, show_default=True
+            ),
+            click.option(
+                "--split",
+                default="hsc_blends_split",
+                show_default=True,
+                help="Which blends train and which judge: a YAML file, or a name under config/training.",
+            ),
+            click.option(
+                "--blends",
+                required=required,
+                type=click.Path(file_okay=False, path_type=Path),
+                help="Folder of real blends: scene files with peaks and footprints.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..find_missing import FindMissingOptions
-from ..io.whole_file import whole_file
+from ..io.whole_file import write_whole
 from ..network.package import load_package
 from ..truth.evaluation import EvaluationOptions
 from .peers import peer_labels
@@ -126,5 +126,4 @@ def claim_folder(folder: Path, options: ComparisonOptions) -> None:
             + "; choose another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps({**found, **facts}, indent=2) + "\n")
+    write_whole(path, json.dumps({**found, **facts}, indent=2) + "\n")

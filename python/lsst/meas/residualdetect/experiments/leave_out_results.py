@@ -27,7 +27,7 @@ import numpy.typing as npt
 from astropy.table import Table
 from matplotlib.ticker import PercentFormatter
 
-from ..io.whole_file import whole_file
+from ..io.whole_file import write_whole
 from ..plots.close_ups import draw_close_ups
 from ..plots.png import png_figure
 from ..plots.shares import coloured, draw_binned
@@ -206,8 +206,7 @@ def write_leave_out(
         ("leave_out.md", leave_out_markdown(figures, command)),
         ("leave_out.json", strict_json({"command": command, "detectors": figures})),
     ):
-        with whole_file(folder / name) as temporary:
-            temporary.write_text(text)
+        write_whole(folder / name, text)
     with png_figure(folder / "leave_out_found.png") as axes:
         for colour, item in coloured(left_out):
             axes.step(*_curve(item), where="post", color=colour, linewidth=2, label=item.detector)

@@ -21,28 +21,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from ..detectors import Detector, DetectorError, detector_names, load_detector, takes_model
 from ..network.package import DEFAULT_MODEL, load_package
+from .deblending_peers import PhotutilsDeblending, SepDeblending
 
 __all__ = ["DEBLENDINGS", "ORACLE", "load_peers", "load_peers_once", "peer_labels", "peer_names"]
 
 ORACLE = "oracle"
 
-DEBLENDINGS: Mapping[str, str] = {"sep": "SepDeblending", "photutils": "PhotutilsDeblending"}
-"""Packages that a user has who knows no residuals, and the classes that look with them."""
+DEBLENDINGS: Mapping[str, Callable[..., Detector]] = {"sep": SepDeblending, "photutils": PhotutilsDeblending}
+"""Packages that a user has who knows no residuals, and what looks with them."""
+
+_NEEDED = {"sep": ("sep",), "photutils": ("photutils", "skimage")}
 
 
 def _deblending(package: str, **options: Any) -> Detector:
+    for module in _NEEDED[package]:
+        if find_spec(module) is None:
+            raise DetectorError(f"no module named {module!r}; install {package} to measure its deblending")
     try:
-        module = import_module(f"{__package__}.{package}_peer")
-    except ImportError as error:
-        raise DetectorError(f"{error}; install {package} to measure its deblending") from error
-    detector: Callable[..., Detector] = getattr(module, DEBLENDINGS[package])
-    try:
-        return detector(**options)
+        return DEBLENDINGS[package](**options)
     except TypeError as error:  # there is none of that name
         raise DetectorError(f"detector {package!r}: {error}") from error
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from .whole_file import whole_file
+from .whole_file import write_whole
 
 __all__ = ["write_regions"]
 
@@ -56,5 +56,4 @@ def write_regions(path: Path, sources: Table) -> None:
             lines.append(f"circle({place},{radius}) # color=red text={{{name}}}")
         else:
             lines.append(f"point({place}) # point=x color=green text={{{name}}}")
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, "\n".join(lines) + "\n")

@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from ..io.package_files import file_folders, find_file
-from ..io.whole_file import whole_file
+from ..io.whole_file import write_whole
 from .calibration import CovariateCalibration, ScoreCalibration
 from .covariates import COVARIATES
 from .features import FeatureOptions
@@ -255,6 +255,5 @@ def write_package(folder: Path, description: Mapping[str, Any], files: Iterable[
     except yaml.YAMLError as error:
         raise ModelPackageError(f"{path} cannot hold this: {' '.join(str(error).split())}") from error
     package = _parse(text, path)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, "utf-8")
+    write_whole(path, text)
     return package

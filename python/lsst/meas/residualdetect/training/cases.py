@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,12 @@ from ..detections import Detections
 from ..io.fits_detections import read_detections, write_detections
 from ..io.fits_models import read_model, write_model
 from ..io.scene_file import SceneFile, read_scene_file, write_scene_file
-from ..io.whole_file import whole_file
+from ..io.whole_file import write_whole
 from ..lessons.hosts import Host, read_hosts
 from ..lessons.lesson import LessonOptions, draw_lesson
 from ..scene import Scene
 from ..scene_model import SceneModel
-from ..threads import worker_processes
+from ..threads import in_processes
 from ..truth.degradation import Degradation, degraded
 from ..truth.known_scenes import KnownScene, Truth, read_known_scene
 from .generate import draw_scene
@@ -267,11 +266,9 @@ def make_cases(
     wanted = _wanted(options)
     missing = [name for name in wanted if not _paths(folder, name)[0].exists()]
     progress(len(wanted) - len(missing))
-    with worker_processes(jobs, _start_worker, (options,)) as executor:
-        futures = [executor.submit(_make, folder, name, options) for name in missing]
-        for future in as_completed(futures):
-            future.result()
-            progress(1)
+    pieces = [(folder, name, options) for name in missing]
+    for _ in in_processes(_make, pieces, jobs, _start_worker, (options,)):
+        progress(1)
     return len(missing)
 
 
@@ -287,5 +284,4 @@ def _claim(folder: Path, options: CaseOptions) -> None:
     if path.exists() and json.loads(path.read_text()) != facts:
         raise ValueError(f"{folder} holds cases that were made with other options; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    write_whole(path, json.dumps(facts, indent=2) + "\n")

@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from ..network.features import in_noise_units
 from ..network.package import load_package
 from ..network.sky import measure_sky
 from ..scene import Array
-from ..threads import worker_processes
+from ..threads import in_processes
 from ..truth.evaluation import PeakClass
 from ..truth.pooling import WRONG, target_rows
 from .cases import Case, read_case
@@ -147,12 +146,12 @@ def judge_cases(
     judged : `Judged`
         In the order of the names.
     """
-    done: dict[int, Any] = {}
-    with worker_processes(jobs, _start_worker, (package,)) as executor:
-        futures = {executor.submit(_judge, folder, name): number for number, name in enumerate(names)}
-        for future in as_completed(futures):
-            done[futures[future]] = future.result()
-            progress(1)
+    done: dict[int, tuple[str, str, tuple[Found, int, dict[str, float]]]] = {}
+    for number, case in in_processes(
+        _judge, [(folder, name) for name in names], jobs, _start_worker, (package,)
+    ):
+        done[number] = case
+        progress(1)
     population, group, results = zip(*(done[number] for number in range(len(names))), strict=True)
     parts = [found for found, _, _ in results]
     return Judged(
