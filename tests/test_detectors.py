@@ -16,17 +16,20 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from lsst.pex.config import makeRegistry
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from conftest import make_scene
 from lsst.meas.residualdetect import Peak
-from lsst.meas.residualdetect.detectors import DetectorError, detector_names, load_detector
+from lsst.meas.residualdetect.detectors import DetectorError, detector_names, load_detector, registry
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionConfig, ResidualDetectionTask
 
@@ -170,3 +173,16 @@ def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
         "detector 'onnx' cannot be used",
     ):
         assert words in done.stderr
+
+
+def test_the_detector_of_the_page_finds_what_is_missing(monkeypatch):
+    monkeypatch.setattr(registry, "DETECTORS", makeRegistry("Of the page alone."))
+    page = Path(__file__).parents[1] / "doc" / "detectors.md"
+    exec(re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1], {})
+    detector = load_detector("bumps", height=4.0)
+    scene = make_scene(BLEND, rng=np.random.default_rng(2), origin=(-5, 7))
+    model = make_scene(BLEND[:1], origin=(-5, 7)).images
+    best = _best(detector.detect(scene, model, PEAKS))
+    assert np.hypot(best.y - 30, best.x - 34) < 1.5
+    assert best.footprint.contains(best.y, best.x)
+    assert not detector.detect(scene, scene.images, PEAKS)
