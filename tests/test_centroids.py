@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,22 @@ def test_masked_pixels_do_not_pull():
     np.testing.assert_allclose(
         centroids(scene, model, [1], np.array([[30.0, 30.0]])), [[30.3, 30.1]], atol=0.2
     )
+
+
+def test_the_unit_of_flux_does_not_matter():
+    # Bright in the last band alone, where it lies elsewhere: that band is to count.
+    scene = make_scene([(30.3, 30.1, (0.0, 0.0, 5000.0)), (31.4, 30.1, (300.0, 300.0, 0.0))])
+    model = deblend(scene, detections_at(scene, np.array([[30.0, 30.0]])).parents)
+    given, unit = np.array([[30.0, 30.0]]), 2.0**-30
+    images, variance = scene.images * np.float32(unit), scene.variance * np.float32(unit) ** 2
+    spectra = tuple(
+        replace(
+            parent,
+            sources=tuple(replace(s, spectrum=s.spectrum * np.float32(unit)) for s in parent.sources),
+        )
+        for parent in model
+    )
+    there = centroids(
+        replace(scene, images=images, variance=variance), replace(model, parents=spectra), [1], given
+    )
+    np.testing.assert_allclose(there, centroids(scene, model, [1], given), atol=1e-4)

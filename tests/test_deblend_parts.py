@@ -13,14 +13,18 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.signal import convolve
 
+from conftest import make_scene
 from lsst.meas.residualdetect.deblend.batch import Batch
 from lsst.meas.residualdetect.deblend.chi_square import ChiSquare
 from lsst.meas.residualdetect.deblend.convolve import BandConvolver
+from lsst.meas.residualdetect.deblend.cutouts import noise_units
 from lsst.meas.residualdetect.deblend.monotonic import half_turn, make_monotonic, ring_offsets
 from lsst.meas.residualdetect.deblend.spectra import solve_spectra
 from lsst.meas.residualdetect.deblend.stamps import from_rows, make_stamps, to_rows
@@ -258,3 +262,11 @@ def test_curvature_bounds_the_second_derivative_of_each_unknown(chi_square, morp
         assert (of_spectra[component] >= second).all()
     assert (of_values[~chi_square.stamps.free] == 0).all()
     assert (of_values[chi_square.stamps.free] > 0).all()
+
+
+def test_a_band_without_data_has_the_unit_of_the_loudest_other():
+    scene = make_scene([], noise=2.0**-30)
+    bad = scene.variance.copy()
+    bad[1] = np.nan
+    np.testing.assert_array_equal(noise_units(replace(scene, variance=bad)), np.full(3, 2.0**-30))
+    np.testing.assert_array_equal(noise_units(replace(scene, variance=np.full_like(bad, np.nan))), np.ones(3))

@@ -100,3 +100,17 @@ def test_the_union_has_the_pixels_of_all(placed):
     expected = sum((f.to_mask(whole).astype(int) for f in footprints), np.zeros((23, 23), int)) > 0
     np.testing.assert_array_equal(union.to_mask(whole), expected)
     assert union == Footprint.from_mask(expected, (-5, -5))
+
+
+def test_a_box_cuts_off_the_row_below_it():
+    square = Footprint.from_mask(np.ones((4, 4), bool))
+    for rows, columns in (
+        (slice(0, 3), slice(1, 9)),
+        (slice(1, 4), slice(-2, 2)),
+        (slice(3, 5), slice(0, 4)),
+    ):
+        expected = [
+            [0 <= y < 4 and 0 <= x < 4 for x in range(columns.start, columns.stop)]
+            for y in range(rows.start, rows.stop)
+        ]
+        np.testing.assert_array_equal(square.to_mask((rows, columns)), expected)

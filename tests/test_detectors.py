@@ -28,7 +28,7 @@ from lsst.pex.config import makeRegistry
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from conftest import make_scene
-from lsst.meas.residualdetect import Peak
+from lsst.meas.residualdetect import Peak, Scene
 from lsst.meas.residualdetect.detectors import DetectorError, detector_names, load_detector, registry
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionConfig, ResidualDetectionTask
@@ -186,3 +186,19 @@ def test_the_detector_of_the_page_finds_what_is_missing(monkeypatch):
     assert np.hypot(best.y - 30, best.x - 34) < 1.5
     assert best.footprint.contains(best.y, best.x)
     assert not detector.detect(scene, scene.images, PEAKS)
+
+
+def test_bands_without_data_do_not_speak_against_a_candidate():
+    # Of what stands out in one band a little must be seen in the others that there are.
+    scene = make_scene([(30, 33, (40.0, 15.0, 100.0))])
+    blind = [np.full_like(plane, value) for plane, value in ((scene.images, np.nan), (scene.variance, 1))]
+    more = Scene(
+        np.concatenate([scene.images, blind[0]]),
+        np.concatenate([scene.variance, blind[1]]),
+        np.concatenate([scene.psfs, scene.psfs]),
+        (*scene.bands, "u", "z", "y"),
+    )
+    alone, beside = (
+        _best(MatchedFilter().detect(of, np.zeros_like(of.images), PEAKS)) for of in (scene, more)
+    )
+    assert alone.seen_in == beside.seen_in == 3

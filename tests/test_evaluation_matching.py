@@ -27,9 +27,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import make_scene
+from lsst.meas.residualdetect import Detections, Peak
 from lsst.meas.residualdetect.truth import EvaluationOptions
 from lsst.meas.residualdetect.truth.matching import match_in_turn, match_peaks
-from lsst.meas.residualdetect.truth.measures import brighter_neighbours
+from lsst.meas.residualdetect.truth.measures import brighter_neighbours, parent_chi2
 from lsst.meas.residualdetect.truth.metrics import bin_label, binned_recovery, median, ranking_curve, ratio
 
 SIGMA = 1.5
@@ -216,3 +218,13 @@ def test_quotients_and_medians_of_nothing_are_nan() -> None:
 def test_bins_are_told_by_their_edges():
     labels = [bin_label(*edges) for edges in ((-np.inf, 2.0), (2.0, 10.5), (10.5, np.inf))]
     assert labels == ["< 2", "2-10.5", "≥ 10.5"]
+
+
+def test_chi_square_is_in_units_of_the_noise() -> None:
+    scene = make_scene([(20, 20, 50.0)], noise=4.0, rng=np.random.default_rng(1))
+    labels = np.zeros(scene.shape, int)
+    labels[10:30, 10:30] = 1
+    catalogue = Detections.from_labels(labels, [Peak(1, 20.0, 20.0)])
+    chi2, n_pixels = parent_chi2(scene, catalogue, np.zeros_like(scene.images))
+    assert n_pixels.tolist() == [3 * 400]
+    np.testing.assert_allclose(chi2, [(scene.images[:, 10:30, 10:30] ** 2).sum() / 16], rtol=1e-5)

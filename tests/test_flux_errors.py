@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,17 @@ def test_deblended_fluxes_scatter_by_their_errors(distance):
     ratio = scatter.mean() / np.median(errors)
     # Shapes that are fitted too add to it.
     assert 0.7 < ratio < 2.0
+
+
+def test_the_scale_of_a_morphology_does_not_matter():
+    scene = make_scene([])
+    model = point_sources(scene, [(30, 30), (30, 33)])
+    (parent,) = model.parents
+    taller = tuple(
+        replace(source, morphology=7 * source.morphology, spectrum=source.spectrum / 7)
+        for source in parent.sources
+    )
+    scaled = replace(model, parents=(replace(parent, sources=taller),))
+    np.testing.assert_allclose(
+        flux_errors(scene, scaled, [1, 2]), flux_errors(scene, model, [1, 2]), rtol=1e-4
+    )

@@ -56,10 +56,10 @@ def noise_units(scene: Scene) -> npt.NDArray[np.float64]:
     """Flux of about the noise of a pixel in each band, to fit in numbers of
     order one whatever the images' unit: (band,), float64.
 
-    Powers of two, which change no digit of what is fitted. 1 in a band
-    without data.
+    Powers of two, which change no digit of what is fitted. The largest of the
+    others in a band without data; 1 if none has any.
     """
-    units = np.ones(len(scene.bands))
+    units = np.zeros(len(scene.bands))
     for band, variance in enumerate(scene.variance):
         # Some hundred thousand pixels say what the unit is.
         for sample in (variance.ravel()[:: max(variance.size // 100_000, 1)], variance):
@@ -67,7 +67,7 @@ def noise_units(scene: Scene) -> npt.NDArray[np.float64]:
             if known.size:
                 units[band] = 2.0 ** np.rint(np.log2(np.median(known)) / 2)
                 break
-    return units
+    return np.where(units > 0, units, units.max() or 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,6 +87,7 @@ class MatchedFilter:
         """See `Detector.detect`; the peaks do not matter."""
         # Strip after strip: of a patch there is not memory for many cubes.
         by_band, snr = np.empty_like(scene.images), np.empty_like(scene.images[0])
+        known = np.empty(scene.images.shape, bool)
 
         def look(strip: tuple[slice, slice, slice]) -> None:
             around, inner, rows = strip
@@ -96,6 +97,7 @@ class MatchedFilter:
                 residual = scene.images[band, around] - model[band, around]
                 sums = point_source_sums(residual, weights[band], psf)
                 by_band[band, rows] = significance(*sums)[inner]
+                known[band, rows] = sums[1][inner] > 0
                 signal += sums[0]
                 norm += sums[1]
             snr[rows] = significance(signal, norm)[inner]
@@ -117,7 +119,7 @@ class MatchedFilter:
                         for band, value in zip(scene.bands, by_band[:, y, x], strict=True)
                         if value >= self.config.band_snr
                     ),
-                    n_bands=n_bands_seen(np.square(by_band[:, y, x])),
+                    n_bands=n_bands_seen(np.square(by_band[known[:, y, x], y, x])),
                 )
             )
         return candidates
