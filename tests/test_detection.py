@@ -263,3 +263,16 @@ def test_the_local_background_follows_what_is_wider_than_its_bins():
         flat = local_background(np.full(shape, 7.0), np.ones(shape, bool), 64)
         np.testing.assert_allclose(flat, 7, rtol=1e-9)
         assert not local_background(image[part], np.zeros(shape, bool), 64).any()
+
+
+def test_the_local_background_goes_on_beyond_the_centres_of_its_bins():
+    good = np.ones((90, 90), bool)
+    y, x = np.mgrid[:90.0, :90.0]
+    # Six bins of 15 pixels: a parabola, higher by the mean of its curvature over a bin.
+    background = local_background(0.01 * y**2, good, 16)
+    np.testing.assert_allclose(background, 0.01 * (y**2 + (15**2 - 1) / 12), atol=1e-9)
+    # Two bins, and one.
+    slope = 3 * y - 2 * x + 5
+    np.testing.assert_allclose(local_background(slope, good, 64), slope, atol=1e-9)
+    np.testing.assert_allclose(local_background(slope, good, 100), np.full(good.shape, slope.mean()))
+    assert not local_background(slope, ~good, 16).any()
