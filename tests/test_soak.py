@@ -110,7 +110,7 @@ def test_all_patches_are_right_after_a_kill_and_a_full_disk(tmp_path, disk):
     def wait_for(n_patches: int) -> None:
         while n_done(repo) < n_patches:
             assert any(worker.poll() is None for worker in workers), log.read_text()[-3000:]
-            time.sleep(0.05)
+            time.sleep(0.5)
 
     rng = np.random.default_rng()
     wait_for(int(rng.integers(1, N_PATCHES // 4)))
