@@ -17,11 +17,14 @@
 
     python benchmarks/reading.py
     python benchmarks/reading.py --side 2048 --kind fits
+    python benchmarks/reading.py --detect --kind fits --kind cell_coadd
 
 The same pixels are read from plain FITS (image, variance, mask, PSF), from the
 package's own coadds, band by band as a task does, and from CellCoadds of
 lsst.images where that is installed. Each is read by a process of its own, and
 what the process needed at most is told, beside what the scene's arrays take.
+With --detect the process goes on to the end of ``residualdetect detect`` by the
+matched filter, beside 20 known stars and with a threshold that leaves nothing new.
 """
 
 from __future__ import annotations
@@ -37,11 +40,13 @@ from pathlib import Path
 import click
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table as Catalogue
 from rich.console import Console
 from rich.table import Table
 
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.butler.images.stack import stack_bands
+from lsst.meas.residualdetect.cli import main as residualdetect
 from lsst.meas.residualdetect.io.fits_coadd import read_coadd, write_coadd
 from lsst.meas.residualdetect.io.survey.fits_scene import read_fits_scene
 from lsst.meas.residualdetect.psf_images import gaussian_psf
@@ -50,12 +55,17 @@ KINDS = ("fits", "embedded", *(("cell_coadd",) if find_spec("lsst.images") else 
 CELL = 128
 
 
+def star_places(side: int) -> np.ndarray:
+    """Pixels (y, x) of stars."""
+    return np.random.default_rng(3).integers(30, side - 30, (side**2 // 10_000, 2))
+
+
 def make_pixels(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Noise with some stars in it, its variance, and the PSF."""
     rng = np.random.default_rng(1)
     image = rng.standard_normal((side, side), np.float32)
     psf = gaussian_psf(2.0, (41, 41))
-    for y, x in rng.integers(30, side - 30, (side**2 // 10_000, 2)):
+    for y, x in star_places(side):
         image[y - 20 : y + 21, x - 20 : x + 21] += np.float32(300) * psf.astype(np.float32)
     return image, np.ones((side, side), np.float32), psf
 
@@ -127,16 +137,39 @@ def _named(coadd: Scene, band: str) -> Scene:
     return coadd
 
 
-def measure(kind: str, path: Path, bands: str, pipe: Connection) -> None:
+def detect(path: Path, side: int, bands: str) -> None:
+    """All of the command; it ends with an error if something is amiss."""
+    known, out = path.with_name("known.ecsv"), path.with_name("new.ecsv")
+    y, x = star_places(side)[:20].T
+    Catalogue({"x": x, "y": y}).write(known, overwrite=True)
+    images = [f"--image={band}={path}" for band in bands]
+    options = [
+        "--peaks",
+        str(known),
+        "--out",
+        str(out),
+        "--detector",
+        "matched_filter",
+        "--threshold",
+        "1000",
+    ]
+    residualdetect(["detect", *images, *options], standalone_mode=False)
+
+
+def measure(kind: str, path: Path, side: int, bands: str, whole: bool, pipe: Connection) -> None:
     """Send seconds, processor seconds, the growth of the process and the
     size of what was read, in MB.
     """
     before = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
-    scene = read(kind, path, bands)
+    if whole:
+        detect(path, side, bands)
+        size = float("nan")
+    else:
+        scene = read(kind, path, bands)
+        size = (scene.images.nbytes + scene.variance.nbytes + scene.mask.nbytes) / 2**20
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF)
-    size = (scene.images.nbytes + scene.variance.nbytes + scene.mask.nbytes) / 2**20
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     pipe.send((seconds, cpu, (after.ru_maxrss - before.ru_maxrss) / 2**10, size))
 
@@ -145,17 +178,20 @@ def measure(kind: str, path: Path, bands: str, pipe: Connection) -> None:
 @click.option("--side", default=4096, show_default=True, help="Side of the patch, a multiple of 128.")
 @click.option("--bands", default="ugrizy", show_default=True)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS, show_default=True)
-def main(side: int, bands: str, kinds: tuple[str, ...]) -> None:
+@click.option("--detect", "whole", is_flag=True, help="Measure the whole command, not reading alone.")
+def main(side: int, bands: str, kinds: tuple[str, ...], whole: bool) -> None:
     table = Table(title=f"{side} x {side} pixels in {len(bands)} bands")
     for column in ("", "s", "CPU s", "MB at most", "MB of arrays"):
         table.add_column(column)
+    if whole and "embedded" in kinds:
+        raise click.UsageError("--detect reads what surveys write: --kind fits or cell_coadd")
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
             path = Path(folder) / f"{kind}.fits"
             {"fits": write_fits, "embedded": write_embedded, "cell_coadd": write_cell_coadd}[kind](path, side)
             ours, theirs = context.Pipe()
-            process = context.Process(target=measure, args=(kind, path, bands, theirs))
+            process = context.Process(target=measure, args=(kind, path, side, bands, whole, theirs))
             process.start()
             theirs.close()
             numbers = ours.recv()

@@ -131,6 +131,7 @@ def make_cell_coadd(
     missing=(),
     n_realizations: int = 0,
     realization_sigma: float = NOISE,
+    variance: float = NOISE**2,
     image: np.ndarray | None = None,
     unit=u.nJy,
 ) -> CellCoadd:
@@ -144,7 +145,7 @@ def make_cell_coadd(
     return CellCoadd(
         Image(image, bbox=box(), unit=unit),
         mask=make_mask(planes, marked),
-        variance=Image(np.full(SHAPE, NOISE**2, np.float32), bbox=box(), unit=unit**2),
+        variance=Image(np.full(SHAPE, variance, np.float32), bbox=box(), unit=unit**2),
         noise_realizations=noise,
         sky_projection=projection(),
         band=band,

@@ -28,7 +28,7 @@ from lsst.meas.residualdetect.candidates import Candidate, Fate
 from lsst.meas.residualdetect.deblend import DeblendError, deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors.matched_filter import MatchedFilter
-from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing
+from lsst.meas.residualdetect.find_missing import FindMissingOptions, find_missing, sky_catalogue
 
 SCENE = replace(make_scene(BLEND_SOURCES, rng=np.random.default_rng(5)), origin=(100, 200))
 FOUND = detect(SCENE)
@@ -238,3 +238,11 @@ def test_what_hardly_stands_out_from_a_bright_star_is_doubted(left, said):
     assert missing.doubt.startswith("1 of 1 new peaks have less light than 1%") == said
     assert bool(missing.doubt) == said
     assert not find_missing(scene, found, model, Fixed()).doubt
+
+
+def test_a_source_whose_centre_lies_beyond_the_edge_is_in_the_catalogue(monkeypatch):
+    beyond = np.array([[100.0 + SCENE.shape[0], 200.0 - 1]])
+    monkeypatch.setattr(sky_catalogue, "centroids", lambda *_: beyond)
+    missing = find_missing(SCENE, FOUND, MODEL, Fixed(_candidate(101.0 + 1, 230.0)))
+    sources = sky_catalogue.all_sources(SCENE, missing, MODEL)
+    assert sources["flag_edge"][sources["new"]].all() and sources["new"].sum() == 1

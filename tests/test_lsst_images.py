@@ -34,6 +34,10 @@ from lsst.images.fields import ChebyshevField
 
 from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.cli import main
+from lsst.meas.residualdetect.deblend import deblend
+from lsst.meas.residualdetect.detection import detections_at
+from lsst.meas.residualdetect.detectors import load_detector
+from lsst.meas.residualdetect.find_missing import find_missing
 from lsst.meas.residualdetect.io import lsst_image
 from lsst.meas.residualdetect.io.fits_common import FitsError
 from lsst.meas.residualdetect.io.lsst_image_file import is_lsst_image_file, read_lsst_image
@@ -198,6 +202,24 @@ def test_noise_realizations_say_how_good_the_variance_is(tmp_path):
     assert any("scatter by 2 times what the variance says" in doubt for doubt in content.doubts)
     with pytest.raises(SceneError, match="scatter by 2 times"):
         read_fits_scene(low, strict=True)
+
+
+@pytest.mark.parametrize("wrong", [0.25, 4.0])
+def test_a_variance_that_is_wrong_by_a_factor_changes_no_score(tmp_path, wrong):
+    """Realizations say what it should be."""
+    scores = []
+    for name, variance in {"right": NOISE**2, "wrong": wrong * NOISE**2}.items():
+        (tmp_path / name).mkdir()
+        coadds = {band: make_cell_coadd(band, n_realizations=2, variance=variance) for band in BANDS}
+        scene = read_fits_scene(write(tmp_path / name, coadds)).scene
+        assert np.median(scene.variance) == pytest.approx(NOISE**2, rel=0.03)
+        known = detections_at(scene, np.array([(y - ORIGIN[0], x - ORIGIN[1]) for y, x, _ in SOURCES[:3]]))
+        model = deblend(scene, known.parents)
+        table = find_missing(scene, known, model, load_detector("onnx")).table
+        scores.append({(round(row["y"]), round(row["x"])): row["score"] for row in table})
+    assert scores[0] and scores[1].keys() == scores[0].keys()
+    for place, score in scores[0].items():
+        assert scores[1][place] == pytest.approx(score, abs=0.02)
 
 
 def test_a_masked_image_has_a_psf_that_is_given_or_measured(tmp_path):

@@ -63,6 +63,15 @@ def test_a_variance_that_is_off_is_doubted():
         noise.remark(Remarks(strict=True), "r.fits")
 
 
+@pytest.mark.parametrize(("noise_of_image", "factor"), [(2.0, 16), (0.5, 1)])
+def test_a_variance_is_scaled_only_if_the_pixels_agree(noise_of_image, factor):
+    rng = np.random.default_rng(4)
+    realization, image = rng.normal(0, 2, SHAPE), rng.normal(0, noise_of_image, SHAPE)
+    noise = noise_of_realizations([realization], np.full(SHAPE, 0.25), image)
+    assert noise.variance_factor == pytest.approx(factor, rel=0.02)
+    assert noise_of_realizations([realization], np.full(SHAPE, 4.0), image).variance_factor == 1
+
+
 def test_nothing_is_said_without_pixels():
     noise = noise_of_realizations([np.full(SHAPE, np.nan)], np.ones(SHAPE))
     remarks = Remarks()

@@ -123,7 +123,9 @@ def all_sources(
     row, column = nearest_pixel(np.stack([y, x], axis=1), scene.origin).T
     margin = np.array(scene.psfs.shape[1:]) // 2
     columns["flag_no_model"] = ~np.isfinite(fluxes).all(axis=1)
-    columns["flag_bad_pixel"] = scene.bad()[:, row, column].any(axis=0)
+    # What a source leaves may have its centre beyond the edge.
+    inside = np.clip(row, 0, scene.shape[0] - 1), np.clip(column, 0, scene.shape[1] - 1)
+    columns["flag_bad_pixel"] = scene.bad()[:, *inside].any(axis=0)
     columns["flag_edge"] = (
         (row < margin[0])
         | (column < margin[1])

@@ -251,7 +251,8 @@ def unpack(
         Its backgrounds. If none is subtracted, the one called ``object`` is
         here, as in the stack's coadds, or the only one.
     realizations : `~collections.abc.Sequence` [`lsst.images.Image`], optional
-        Noise realizations of all of it or of a part.
+        Noise realizations of all of it or of a part. Where they and the
+        pixels agree that the variance is off, it is scaled.
     band : `str`, optional
         Its band, if it is known.
 
@@ -279,8 +280,10 @@ def unpack(
     if realizations:
         box = realizations[0].bbox
         there = (box.y.slice_within(image.bbox.y), box.x.slice_within(image.bbox.x))
-        noise = noise_of_realizations([one.array for one in realizations], variance[there])
+        noise = noise_of_realizations([one.array for one in realizations], variance[there], pixels[there])
         noise.remark(remarks, what)
+        if noise.variance_factor != 1:
+            variance = variance * np.float32(noise.variance_factor)
     return LsstImage(
         image=pixels.astype(np.float32, copy=False),
         variance=variance.astype(np.float32, copy=False),

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from .plausibility import pixel_noise
 from .remarks import Remarks
 
 __all__ = ["NOISE_SIDE_PIX", "NoiseOfRealizations", "noise_of_realizations"]
@@ -39,6 +40,9 @@ _SIGMA_PIX = 1.6
 # The variance may be off by as much, as a factor of the standard deviation,
 # before something else is likely meant by it.
 _AGREES = 1.3
+
+# What is nearer to 1 is as good as 1.
+_EXACT = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,25 @@ class NoiseOfRealizations:
     summed : `float`
         Standard deviation of a sum over pixels under a Gaussian of 1.6
         pixels, over what it would be if their noise were not correlated.
+    of_pixels : `float`
+        Noise of the coadd's own pixels over theirs; NaN if it is unknown.
     """
 
     n_realizations: int
     ratio: float
     correlation: float
     summed: float
+    of_pixels: float = float("nan")
+
+    @property
+    def variance_factor(self) -> float:
+        """What makes the variance right: that of the realizations where the
+        coadd's own pixels are as noisy as they are; 1 if the variance is
+        right, or the realizations are not the coadd's noise.
+        """
+        if 1 / _AGREES < self.of_pixels < _AGREES and abs(self.ratio - 1) > _EXACT:
+            return self.ratio**2
+        return 1.0
 
     def remark(self, remarks: Remarks, what: str) -> None:
         """Say it, and doubt a variance that is off.
@@ -79,6 +96,10 @@ class NoiseOfRealizations:
             f"variance says; neighbouring pixels are correlated by {self.correlation:+.2f}, which makes sums "
             f"over a source {self.summed:.3g} times as noisy"
         )
+        if self.variance_factor != 1:
+            remarks.note(
+                f"{what}: so do the coadd's own pixels; its variance is scaled by {self.ratio**2:.3g}"
+            )
         if not 1 / _AGREES <= self.ratio <= _AGREES:
             remarks.doubt(
                 f"{what}: noise realizations scatter by {self.ratio:.3g} times what the variance says; "
@@ -87,7 +108,9 @@ class NoiseOfRealizations:
 
 
 def noise_of_realizations(
-    realizations: Sequence[npt.NDArray[np.floating]], variance: npt.NDArray[np.floating]
+    realizations: Sequence[npt.NDArray[np.floating]],
+    variance: npt.NDArray[np.floating],
+    image: npt.NDArray[np.floating] | None = None,
 ) -> NoiseOfRealizations:
     """Hold noise realizations against the variance.
 
@@ -97,6 +120,8 @@ def noise_of_realizations(
         Pixels that are noise alone; not finite where there are none.
     variance : `numpy.ndarray`, (y, x)
         Variance of the same pixels.
+    image : `numpy.ndarray`, (y, x), optional
+        The coadd's pixels, to hold against them.
 
     Returns
     -------
@@ -124,6 +149,11 @@ def noise_of_realizations(
         return NoiseOfRealizations(len(realizations), float("nan"), float("nan"), float("nan"))
     # Of white noise the sum has the root of the sum of the squared weights.
     white = mean_square / (4 * np.pi * _SIGMA_PIX**2)
+    of_pixels = float("nan")
+    if image is not None:
+        good = usable & np.isfinite(image) & np.isfinite(realizations[0])
+        theirs = pixel_noise(realizations[0], good)
+        of_pixels = pixel_noise(image, good) / theirs if theirs > 0 else of_pixels
     return NoiseOfRealizations(
-        len(realizations), np.sqrt(mean_square), product / mean_square, np.sqrt(summed / white)
+        len(realizations), np.sqrt(mean_square), product / mean_square, np.sqrt(summed / white), of_pixels
     )
