@@ -241,6 +241,7 @@ def test_new_peaks_come_last_and_make_their_way_back(sky, schemas, tmp_path):
     assert [peaks[-1][f"merge_peak_{band}"] for band in "gri"] == [True, False, True]
     assert after[-1].getId() == found.parents[-1].id
     assert after[-1]["merge_footprint_r"] and not after[-1]["merge_footprint_g"]
+    assert after[-1].getFootprint().getArea() > 81
     counts = np.zeros(scene.shape, int)
     for record in after:
         image = afw_image.MaskX(exposures["g"].getBBox())
@@ -249,6 +250,20 @@ def test_new_peaks_come_last_and_make_their_way_back(sky, schemas, tmp_path):
     assert counts.max() == 1
     # Again: the schema has the fields already.
     assert Schemas(after.schema, schemas.peak).peak == schemas.peak
+
+
+def test_what_stands_out_in_no_band_alone_has_the_flags_of_all(sky, schemas):
+    exposures, merged = sky
+    scene = read_exposures(exposures, merged.catalogue)
+    detections = read_catalogue(merged.catalogue, PSEUDO)
+    top, left = scene.origin
+    spot = Footprint.from_mask(np.ones((5, 5), bool), (top + 88, left + 88))
+    found = add_candidates(detections, [Candidate(top + 90.0, left + 90.0, 0.8, spot)], scene).detections
+    founded = write_catalogue(found, merged.catalogue, schemas)[-1]
+    for band in "gri":
+        assert founded[f"merge_footprint_{band}"]
+        assert founded.getFootprint().peaks[0][f"merge_peak_{band}"]
+    assert not founded.getFootprint().peaks[0]["merge_peak_sky"]
 
 
 def test_peak_ids_that_are_unique_only_in_their_parents(merged):

@@ -49,6 +49,17 @@ def _candidate(y, x, score=9.0, half=2):
     return Candidate(y, x, score, _box(int(y) - half, int(y) + half + 1, int(x) - half, int(x) + half + 1))
 
 
+IMAGE = (slice(0, SCENE.shape[0]), slice(0, SCENE.shape[1]))
+
+
+def _grown(y0, y1, x0, x1):
+    """A box and what lies within 2.4 standard deviations of the widest PSF."""
+    rows, columns = np.indices(SCENE.shape)
+    down = np.maximum(0, np.maximum(y0 - rows, rows - y1 + 1))
+    across = np.maximum(0, np.maximum(x0 - columns, columns - x1 + 1))
+    return np.hypot(down, across) <= 2.4 * SCENE.psf_sigmas_pix.max()
+
+
 def test_a_new_peak_comes_after_the_old_ones(catalogue):
     after = add_candidates(catalogue, [_candidate(12, 17)], SCENE).detections
     assert [peak.id for peak in after.parents[0].peaks] == [7, 3, 8]
@@ -76,7 +87,9 @@ def test_between_parents_it_joins_the_one_it_overlaps_most(catalogue):
 def test_on_empty_sky_it_founds_a_parent(catalogue):
     after = add_candidates(catalogue, [_candidate(45, 50)], SCENE).detections
     assert [parent.id for parent in after] == [4, 9, 9 + 2 * 3 + 1]
-    assert after.parents[2].footprint.area == 25
+    footprint = after.parents[2].footprint
+    np.testing.assert_array_equal(footprint.to_mask(IMAGE), _grown(43, 48, 48, 53))
+    assert footprint.area > 2 * 25
     assert after.parents[:2] == catalogue.parents
 
 
@@ -101,7 +114,9 @@ def test_nothing_found_changes_nothing(catalogue):
 def test_masks_and_centres_beyond_the_edge(catalogue):
     after = add_candidates(catalogue, [_candidate(1, 62), _candidate(70, 10)], SCENE).detections
     assert len(after) == 3
-    assert after.parents[2].footprint.area == 4 * 4
+    footprint = after.parents[2].footprint
+    np.testing.assert_array_equal(footprint.to_mask(IMAGE), _grown(0, 4, 60, 64))
+    assert footprint.area == _grown(0, 4, 60, 64).sum()
 
 
 def test_the_result_does_not_depend_on_the_order_given(catalogue):

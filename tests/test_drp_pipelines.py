@@ -25,7 +25,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lsst.daf.butler import Butler
+from lsst.pipe.base import LabelSpecifier, Pipeline
 from lsst.pipe.base.pipelineIR import PipelineIR
+from lsst.utils import doImportType
 
 from lsst.meas.residualdetect.cli.common import pipeline_path
 
@@ -61,6 +64,9 @@ OLD_NAMES = {
     "models": "deepCoadd_scarletModelData_residual",
     "parents": "object_parent_patch_residual",
 }
+OBJECT_TABLE = "lsst.pipe.tasks.postprocess.TransformObjectCatalogTask"
+WITH_RESIDUALS = "lsst.meas.residualdetect.tasks.transform_objects.ResidualObjectCatalogTask"
+
 # Words that a data set of the deblender has in its name, and none other.
 PRODUCTS = ("object_deblend", "scarlet", "deblended", "object_parent_patch")
 
@@ -113,6 +119,10 @@ def _check(camera, pipeline, upstream):
         reader: {name: names[what] for name, what in connections.items()}
         for reader, connections in READERS.items()
     }
+    # Another class in the place of the stack's loses its options, which are said again.
+    (table,) = (label for label, task in upstream.tasks.items() if task.klass == OBJECT_TABLE)
+    assert pipeline.tasks[table].klass == WITH_RESIDUALS
+    assert _configured(pipeline.tasks[table]) == _configured(upstream.tasks[table])
     again = _configured(pipeline.tasks["redeblend"])
     cells = _configured(pipeline.tasks["residualDetection"])["use_cell_coadds"]
     assert cells == again["useCellCoadds"] == "parameters.use_cell_coadds"
@@ -134,6 +144,8 @@ def test_upstream_s_parameters_stay_and_all_that_follows_reads_the_second_deblen
     tasks = {label: "some.Task" for subset in ours["subsets"].values() for label in subset["subset"]} | {
         label: task["class"] for label, task in ours["tasks"].items()
     }
+    (label,) = (label for label, klass in tasks.items() if klass == WITH_RESIDUALS)
+    tasks[label] = {**ours["tasks"][label], "class": OBJECT_TABLE}
     config = {"useCellCoadds": "parameters.use_cell_coadds"}
     if not old:
         config["idGenerator.release_id"] = "parameters.release_id"
@@ -179,3 +191,67 @@ def test_the_real_drp_pipe(camera, monkeypatch):
     if pipeline.steps:
         in_steps = set().union(*(pipeline.labeled_subsets[step.label].subset for step in pipeline.steps))
         assert set(OURS) <= in_steps
+
+
+def _is_there(klass):
+    try:
+        doImportType(klass)
+    except ImportError:
+        return False
+    return True
+
+
+def _graph(location, registry):
+    """The resolved graph of a pipeline's tasks; without those whose packages
+    are not there.
+    """
+    classes = {label: task.klass for label, task in PipelineIR.from_uri(str(location)).tasks.items()}
+    there = LabelSpecifier(labels={label for label, klass in classes.items() if _is_there(klass)})
+    pipeline = Pipeline.from_uri(str(location))
+    return pipeline.subsetFromLabels(there, pipeline.PipelineSubsetCtrl.EDIT).to_graph(registry)
+
+
+def _reads(graph, label):
+    """Who reads what a task writes: its connection, by the reader's label and
+    connection.
+    """
+    node = graph.tasks[label]
+    written = {**node.outputs, **node.init.outputs}
+    return {
+        (edge.task_label, edge.connection_name): connection
+        for connection, output in written.items()
+        for edge in graph.consuming_edges_of(output.parent_dataset_type_name)
+    }
+
+
+@needs_drp_pipe
+@pytest.mark.stack
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_the_graph_of_the_real_drp_pipe(camera, monkeypatch, tmp_path):
+    missing = [klass for klass in (DEBLENDER, *READERS) if not _is_there(klass)]
+    if missing:
+        pytest.skip(f"needs the LSST Science Pipelines ({', '.join(missing)})")
+    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(HOME))
+    Butler.makeRepo(str(tmp_path / "repo"))
+    registry = Butler.from_config(str(tmp_path / "repo")).registry
+    upstream = _graph(os.path.expandvars(_upstream(camera)), registry)
+    ours = _graph(_path(camera), registry)
+    assert ours.tasks.keys() == upstream.tasks.keys() | set(OURS)
+
+    deblender = _deblender(PipelineIR.from_uri(str(_path(camera))))
+    before, after = _reads(upstream, deblender), _reads(ours, "redeblend")
+    # Whoever read the first deblend reads the second, and nobody else does.
+    assert after == before
+    assert {reader for reader, _ in _reads(ours, deblender)} == set(OURS)
+    # Upstream's readers today, each by the same connections.
+    assert {(ours.tasks[reader].task_class_name, connection) for reader, connection in after} == {
+        (klass, connection) for klass, connections in READERS.items() for connection in connections
+    }
+    (detections,) = (
+        edge for edge in ours.tasks["redeblend"].inputs.values() if edge.connection_name == "mergedDetections"
+    )
+    assert ours.producer_of(detections.parent_dataset_type_name).label == "residualDetection"
+    for step in ours.task_subsets.values():
+        assert (deblender in step) == (OURS[0] in step) == (OURS[1] in step) or step.label.startswith(
+            "residualDetection"
+        )

@@ -19,13 +19,25 @@ one box another covers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-__all__ = ["Box", "box_at", "grown", "is_inside", "nearest_pixel", "overlap", "shape_of", "strips"]
+__all__ = [
+    "Box",
+    "box_at",
+    "grown",
+    "is_inside",
+    "nearest_pixel",
+    "overlap",
+    "pixels_within",
+    "shape_of",
+    "strips",
+]
 
 Box = tuple[slice, slice]
 """Half-open rows and columns."""
@@ -146,3 +158,12 @@ def strips(n_rows: int, reach: int) -> Iterator[tuple[slice, slice, slice]]:
         first, bottom = max(top - reach, 0), min(top + _STRIP_PIX, n_rows)
         around = slice(first, min(bottom + reach, n_rows))
         yield around, slice(top - first, bottom - first), slice(top, bottom)
+
+
+def pixels_within(mask: npt.NDArray[np.bool_], radius_pix: float) -> npt.NDArray[np.bool_]:
+    """All pixels within a distance of a true one."""
+    near = np.zeros_like(mask)
+    for around, inner, rows in strips(len(mask), math.ceil(radius_pix)):
+        if mask[around].any():
+            near[rows] = ndimage.distance_transform_edt(~mask[around])[inner] <= radius_pix
+    return near

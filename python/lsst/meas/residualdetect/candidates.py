@@ -24,9 +24,10 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from .boxes import Box, box_at, is_inside, nearest_pixel, overlap, shape_of
-from .detections import Detections, Footprint, Parent, Peak, positions_of
+from .boxes import Box, box_at, grown, is_inside, nearest_pixel, overlap, pixels_within, shape_of
+from .detections import GROW_SIGMA, Detections, Footprint, Parent, Peak, positions_of
 from .scene import Scene
 from .suppression import near_known, repeats
 
@@ -152,7 +153,10 @@ class _Catalogue:
         self.origin = scene.origin
         self.labels = detections.labels(scene.shape, scene.origin)
         self.parents = list(detections)
+        self._n_old = len(self.parents)
         self.closed = {label for label, parent in enumerate(detections, start=1) if parent.id in left_alone}
+        sigmas = scene.psf_sigmas_pix
+        self._grow_pix = GROW_SIGMA * float(sigmas.max(where=np.isfinite(sigmas), initial=0))
         self._gained: dict[int, list[Footprint]] = {}
         self._next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
         # A deblender numbers what it makes of parents, parts and children,
@@ -196,19 +200,34 @@ class _Catalogue:
         peak = Peak(self._next_peak, candidate.y, candidate.x, candidate.bands, iteration, candidate.score)
         self._next_peak += 1
         self.parents[label - 1] = replace(parent, peaks=(*parent.peaks, peak))
-        free = mask & (self.labels[box] == 0)
+        self._take(label, mask & (self.labels[box] == 0), box)
+        return Placement(Fate.ADDED, peak.id, parent.id)
+
+    def _grow_founded(self) -> None:
+        everywhere = box_at((0, 0), self.labels.shape)
+        places = ndimage.find_objects(self.labels) if len(self.parents) > self._n_old else []
+        for label in range(self._n_old + 1, len(self.parents) + 1):
+            inside, _ = overlap(everywhere, grown(places[label - 1], int(np.ceil(self._grow_pix))))
+            here = self.labels[inside]
+            near = (here == 0) & pixels_within(here == label, self._grow_pix)
+            self._take(label, near, inside)
+
+    def _take(self, label: int, free: npt.NDArray[np.bool_], box: Box) -> None:
+        """Give free pixels of a box to a parent."""
         if free.any():
             self.labels[box][free] = label
             corner = box[0].start + self.origin[0], box[1].start + self.origin[1]
             self._gained.setdefault(label, []).append(Footprint.from_mask(free, corner))
-        return Placement(Fate.ADDED, peak.id, parent.id)
 
     def detections(self) -> Detections:
-        """The catalogue as it is now."""
+        """The catalogue as it is now, parents that were founded grown into
+        what nobody holds, as detection grows them.
+        """
+        self._grow_founded()
         parents = list(self.parents)
         for label, gained in self._gained.items():
-            grown = parents[label - 1].footprint.union(*gained)
-            parents[label - 1] = replace(parents[label - 1], footprint=grown)
+            whole = parents[label - 1].footprint.union(*gained)
+            parents[label - 1] = replace(parents[label - 1], footprint=whole)
         return Detections(tuple(parents))
 
 
@@ -228,7 +247,8 @@ def add_candidates(
     A candidate joins the parent whose footprint holds its centre, else the
     one its mask overlaps most, else it founds a parent. Masks are clipped to
     the image and to what no other parent holds, and footprints grow by the
-    rest, so footprints never overlap. Old parents and peaks keep their ids
+    rest, so footprints never overlap; that of a parent founded grows into free
+    pixels as in detection, by 2.4 standard deviations of the widest PSF. Old parents and peaks keep their ids
     and order; a parent that gains nothing is returned as it is. Parents
     founded are numbered after what a deblender may have numbered.
 

@@ -28,7 +28,11 @@ from scipy import ndimage
 
 from .boxes import Box, is_inside, nearest_pixel
 
-__all__ = ["Detections", "Footprint", "Parent", "Peak", "positions_of"]
+__all__ = ["GROW_SIGMA", "Detections", "Footprint", "Parent", "Peak", "positions_of"]
+
+
+GROW_SIGMA = 2.4
+"""PSF standard deviations by which footprints grow, as in SourceDetectionTask."""
 
 
 @dataclass(eq=False)

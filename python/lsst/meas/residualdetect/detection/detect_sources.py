@@ -17,15 +17,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..boxes import is_inside, nearest_pixel, strips
-from ..detections import Detections, Peak
+from ..boxes import is_inside, nearest_pixel, pixels_within
+from ..detections import GROW_SIGMA, Detections, Peak
 from ..noise import psf_smoothed
 from ..scene import Array, Scene
 from ..threads import default_threads, in_parallel
@@ -75,7 +74,7 @@ class DetectionOptions:
     """
 
     threshold: float = 5.0
-    grow_sigma: float = 2.4
+    grow_sigma: float = GROW_SIGMA
     min_new_peak_arcsec: float = 1.0
     max_same_peak_arcsec: float = 0.3
     band_priority: tuple[str, ...] = ("i", "r", "z", "y", "g", "u")
@@ -101,15 +100,6 @@ class DetectionOptions:
                 f"max_same_peak_arcsec ({self.max_same_peak_arcsec}) must lie between 0 and "
                 f"min_new_peak_arcsec ({self.min_new_peak_arcsec})"
             )
-
-
-def _grow(mask: npt.NDArray[np.bool_], radius_pix: float) -> npt.NDArray[np.bool_]:
-    """All pixels within a distance of a true one."""
-    near = np.zeros_like(mask)
-    for around, inner, rows in strips(len(mask), math.ceil(radius_pix)):
-        if mask[around].any():
-            near[rows] = ndimage.distance_transform_edt(~mask[around])[inner] <= radius_pix
-    return near
 
 
 def _maxima(smooth: Array, detected: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -155,7 +145,7 @@ def _detect_band(
         lowered = smooth - local_background(image, good, options.temp_local_background_bin_size)
         peaks, heights = _without_halo(smooth, lowered, limit, maxima, options.n_peaks_max_simple)
     order = np.argsort(-heights, kind="stable")
-    footprints = _grow(above, options.grow_sigma * float(scene.psf_sigmas_pix[index]))
+    footprints = pixels_within(above, options.grow_sigma * float(scene.psf_sigmas_pix[index]))
     return footprints, BandPeaks(scene.bands[index], peaks[order], heights[order])
 
 
@@ -263,7 +253,7 @@ def detections_at(
     alone[y, x] = labels[y, x] <= 0
     if alone.any():
         radius = options.grow_sigma * scene.psf_sigmas_pix.max()
-        extra, _ = ndimage.label(_grow(alone, radius) & (labels <= 0), structure=_EIGHT_NEIGHBOURS)
+        extra, _ = ndimage.label(pixels_within(alone, radius) & (labels <= 0), structure=_EIGHT_NEIGHBOURS)
         labels = np.where(extra > 0, extra + labels.max(), labels)
     return Detections.from_labels(
         labels,

@@ -80,7 +80,7 @@ class Schemas:
                     _PEAK + _RESIDUAL,
                     "Flag",
                     "peak found in the residual of a deblend; its merge_peak_<band> say where it stands out "
-                    "in the residual, not that it was detected in the band",
+                    "in the residual, not that it was detected in the band; all, if in none by itself",
                 ),
                 (_ITERATION, np.int32, "in which residual detection the peak was found; 0 for none"),
                 (
@@ -134,6 +134,12 @@ def peak_ids(catalogue: SourceCatalog) -> dict[tuple[int, int], int]:
     return ids
 
 
+def _bands(names: Iterable[str]) -> list[str]:
+    """Bands that the fields of peaks name."""
+    found = {name.removeprefix(_PEAK) for name in names if name.startswith(_PEAK)}
+    return sorted(found - {_SKY, _RESIDUAL})
+
+
 def _position(centre: float, pixel: int) -> float:
     """A peak's position, or its pixel's if the two do not agree."""
     return centre if nearest_pixel(centre) == pixel else float(pixel)
@@ -158,11 +164,7 @@ def read_catalogue(catalogue: SourceCatalog, pseudo_columns: Sequence[str]) -> D
     peak_fields: set[str] = set()
     for record in catalogue[:1]:
         peak_fields = set(record.getFootprint().peaks.schema.getNames())
-    bands = [
-        (name.removeprefix(_PEAK), name)
-        for name in sorted(peak_fields)
-        if name.startswith(_PEAK) and name not in (_PEAK + _SKY, _PEAK + _RESIDUAL)
-    ]
+    bands = [(band, _PEAK + band) for band in _bands(peak_fields)]
     pseudo_records = [name for name in pseudo_columns if name in catalogue.schema]
     pseudo_peaks = [name for name in pseudo_columns if name in peak_fields]
     parents = []
@@ -209,6 +211,14 @@ def _set_flags(record: Any, schema: Schema, prefix: str, bands: Iterable[str]) -
             record.set(name, True)
 
 
+def _seen_in(peak: Peak, schema: Schema) -> Iterable[str]:
+    """Bands whose flags a peak has. MergeMeasurementsTask wants one at least:
+    what stands out in the sum of the bands alone has all.
+    """
+    bands = _bands(schema.getNames())
+    return peak.bands.intersection(bands) or bands
+
+
 def _add_peak(footprint: AfwFootprint, peak: Peak, schema: Schema) -> None:
     # The value is that of a detection image, which we do not have; 0 stays
     # last if somebody sorts.
@@ -221,7 +231,7 @@ def _add_peak(footprint: AfwFootprint, peak: Peak, schema: Schema) -> None:
     added.set(_PEAK + _RESIDUAL, True)
     added.set(_ITERATION, peak.iteration)
     added.set(_SCORE, np.nan if peak.score is None else float(peak.score))
-    _set_flags(added, schema, _PEAK, peak.bands)
+    _set_flags(added, schema, _PEAK, _seen_in(peak, schema))
 
 
 def write_catalogue(detections: Detections, original: SourceCatalog, schemas: Schemas) -> SourceCatalog:
@@ -271,7 +281,7 @@ def write_catalogue(detections: Detections, original: SourceCatalog, schemas: Sc
         if new_peaks:
             record.set(_FOOTPRINT + _RESIDUAL, True)
         if not old:
-            bands = {band for peak in new_peaks for band in peak.bands}
+            bands = {band for peak in new_peaks for band in _seen_in(peak, schemas.peak)}
             _set_flags(record, schemas.source, _FOOTPRINT, bands)
     return catalogue
 
