@@ -62,15 +62,6 @@ def test_a_sources_own_signal_to_noise_is_measured_band_by_band():
     assert found["bands"][0] == pytest.approx((2 + (per_band[2] - 2) / 2) / 6, abs=0.001)
 
 
-def test_half_way_between_pixels_a_source_is_measured_as_wherever_it_lies():
-    here, there = (
-        measure(blob([(at, at)], np.full(6, 3.0)), blob([(at, 40.0)], np.full(6, 2.0)), centres=[(at, at)])
-        for at in (20.5, 21.5)
-    )
-    for name in ("log_snr", "bands", "log_light", "log_chi2"):
-        assert here[name] == pytest.approx(there[name], rel=1e-6)
-
-
 def test_correlated_noise_takes_signal_to_noise_away():
     light = blob([(20, 20)], np.full(6, 3.0))
     white, correlated = (measure(light, light, noise=factor * WHITE) for factor in (1, 2))
