@@ -109,7 +109,9 @@ def test_sky_objects_are_never_touched_and_never_joined():
     after = add_candidates(catalogue, [on_it, beside], SCENE, left_alone=unmodelled.left_alone).detections
     assert after.parents[len(FOUND)] is sky
     assert len(after) == len(catalogue) + 1
-    assert after.parents[-1].footprint.area == 20  # a row of the mask is the sky object's
+    labels = after.labels(SCENE.shape, SCENE.origin)
+    assert (labels[y - 4 : y + 5, x - 4 : x + 5] == len(FOUND) + 1).all()  # a row of the mask among them
+    assert (labels[y + 5 : y + 9, x - 2 : x + 3] == len(after)).all()
 
 
 def test_a_patch_without_any_model_is_an_error_that_says_why():
