@@ -30,6 +30,8 @@ torch = pytest.importorskip("torch")
 for _needed in ("torchvision", "onnx", "safetensors"):
     pytest.importorskip(_needed)
 
+from detectron2.structures import Boxes, Instances, pairwise_iou  # noqa: E402
+
 from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
 from lsst.meas.residualdetect.network.covariates import COVARIATES  # noqa: E402
 from lsst.meas.residualdetect.network.modeling.config import feature_options, read_config  # noqa: E402
@@ -97,6 +99,31 @@ def test_known_peaks_keep_their_place_beside_the_model(cfg, folder):
         at_peaks = image[12] > 0.99
         if at_peaks.sum() > 3:
             assert image[6:12, at_peaks].sum() / at_peaks.sum() > 1.5 * image[6:12].sum() / 64**2
+
+
+def test_what_counts_neither_way_is_not_learnt_from(cfg, folder):
+    tile = read_shard(shard_paths(folder)[0])[0]
+    crop = crop_tile(tile, 0, 0, 96)
+    crop.instances["snr"] = 4.0
+    (faint,) = [to_detectron2(crop, feature_options(cfg), 5.0)]
+    (sure,) = [to_detectron2(crop, feature_options(cfg), 3.0)]
+    assert len(faint["instances"]) and (faint["instances"].gt_classes == -1).all()
+    assert (sure["instances"].gt_classes == 0).all()
+    cfg.MODEL.DEVICE = "cpu"
+    network = Trainer.build_model(cfg)
+    first, second = network.proposal_generator, network.roi_heads
+    side = 96 // 2
+    anchors = first.anchor_generator([torch.zeros(1, 1, side, side)])
+    instances = faint["instances"]
+    (labels,), _ = first.label_and_sample_anchors(anchors, [instances])
+    inside = pairwise_iou(instances.gt_boxes, Boxes.cat(anchors)).amax(dim=0) >= 0.3
+    assert inside.any() and not (labels == 1).any()
+    assert (labels[inside] == -1).all() and (labels[~inside] == 0).any()
+    proposals = Instances((96, 96), proposal_boxes=Boxes.cat(anchors))
+    proposals.objectness_logits = torch.zeros(len(proposals))
+    (sampled,) = second.label_and_sample_proposals([proposals], [instances])
+    overlap = pairwise_iou(instances.gt_boxes, sampled.proposal_boxes).amax(dim=0)
+    assert (sampled.gt_classes == 1).all() and overlap.max() < 0.5
 
 
 def test_a_crop_holds_the_sources_whose_centres_lie_in_it(folder):

@@ -26,14 +26,15 @@ from conftest import make_scene
 from lsst.meas.residualdetect.detection import detect, detections_at
 from lsst.meas.residualdetect.simulation import SimulationOptions
 from lsst.meas.residualdetect.simulation.flaws import mask_pixels, with_wrong_psfs
+from lsst.meas.residualdetect.simulation.saturated_star import add_saturated_star
 from lsst.meas.residualdetect.simulation.simulate import simulate_with_stamps
 from lsst.meas.residualdetect.training import TileOptions, generate_tiles
-from lsst.meas.residualdetect.training.generate import make_tiles
+from lsst.meas.residualdetect.training.generate import draw_scene, make_tiles
 from lsst.meas.residualdetect.training.instances import MASK_SIDE, find_instances, undetected
 from lsst.meas.residualdetect.training.shards import read_shard, shard_paths, write_shard
 from lsst.meas.residualdetect.training.variation import draw_variation
 
-SMALL = TileOptions(size=64, density=(1.0, 2.0))
+SMALL = TileOptions(size=64, density=(1.0, 2.0), saturated=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,33 @@ def test_a_tile_depends_on_its_number_only(tiles):
     # Parents are fitted together with those of other tiles, to within rounding.
     difference = again.residual.astype(float) - tiles[2].residual
     assert abs(difference).max() < 0.05
+
+
+def test_a_saturated_star_drowns_what_lies_behind_it(simulated):
+    scene, _, stamps = simulated
+    bright = [add_saturated_star(scene, np.random.default_rng(seed)) for seed in range(8)]
+    added = [item.images - scene.images for item in bright]
+    for item, light in zip(bright, added, strict=True):
+        full = item.bad(("SAT",)) & ~scene.bad(("SAT",))
+        assert full.any() or light.max() < 600 * np.sqrt(scene.variance.max())
+        assert (item.variance >= scene.variance).all() and np.isfinite(item.images).all()
+        weights = scene.weights(), item.weights()
+        before, after = (np.array([0 if s is None else s.snr(w) for s in stamps]) for w in weights)
+        assert (after <= before * (1 + 1e-6)).all() and (after < 0.99 * before).any()
+    # The halo is no PSF: at 40 pixels it is as bright as at 20 within the power law.
+    assert max(np.median(light) for light in added) > 0.1 * np.sqrt(np.median(scene.variance))
+
+
+def test_surveys_see_a_saturated_star():
+    options = replace(SMALL, saturated=1.0, forgetful=0.0, informed=0.0, artefacts=0.0, masked=0.0)
+    drawn = [draw_scene(number, options, 7) for number in range(4)]
+    plain = [draw_scene(number, replace(options, saturated=0.0), 7) for number in range(4)]
+    inside = 0
+    for item, other in zip(drawn, plain, strict=True):
+        assert (item.truth["snr"] <= other.truth["snr"] * (1 + 1e-6)).all()
+        core = (item.scene.bad(("SAT",)) & ~other.scene.bad(("SAT",))).all(axis=0)
+        inside += sum(core[round(peak.y), round(peak.x)] for peak in item.detections.peaks)
+    assert inside
 
 
 def test_residual_and_model_are_in_units_of_the_noise(tiles):

@@ -152,10 +152,6 @@ def _stamp(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> Stam
     return Stamp(*box, render(tuple(sources), kernels, shape_of(box), origin))
 
 
-def _snr(stamp: Stamp, weights: Array) -> float:
-    return float(np.sqrt((stamp.pixels**2 * weights[:, stamp.rows, stamp.columns]).sum(dtype=np.float64)))
-
-
 def _truth(
     positions: npt.NDArray[np.float64],
     stamps: Sequence[Stamp | None],
@@ -168,7 +164,7 @@ def _truth(
     truth["y"], truth["x"] = positions.T
     for row, stamp in zip(truth, stamps, strict=True):
         if stamp is not None:
-            row["snr"] = _snr(stamp, weights)
+            row["snr"] = stamp.snr(weights)
             for band, flux in zip(bands, stamp.pixels.sum(axis=(1, 2), dtype=np.float64), strict=True):
                 row[f"flux_{band}"] = flux
     return truth
@@ -263,7 +259,7 @@ def draw_lesson(
             continue
         light = draw_light(others, scene.bands, scene.pixel_scale_arcsec, _MODEL_SIGMA_PIX, rng)
         unit = _stamp(light.at(*place), kernels, scene)
-        if unit is None or not (strength := _snr(unit, weights)) > 0:
+        if unit is None or not (strength := unit.snr(weights)) > 0:
             continue
         stamp = replace(unit, pixels=unit.pixels * np.float32(_log_uniform(options.snr, rng) / strength))
         images[:, stamp.rows, stamp.columns] += stamp.pixels

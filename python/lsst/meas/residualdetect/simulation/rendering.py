@@ -68,6 +68,13 @@ class Stamp:
     columns: slice
     pixels: Array
 
+    def snr(self, weights: Array) -> float:
+        """Signal-to-noise ratio over all bands of a scene of which the
+        inverse variances (band, y, x) are given.
+        """
+        light = np.square(self.pixels, dtype=np.float64) * weights[:, self.rows, self.columns]
+        return float(np.sqrt(light.sum()))
+
 
 @lru_cache(maxsize=16)
 def _unit_extent(kind: str, folded: float) -> float:

@@ -117,14 +117,7 @@ def simulate_with_stamps(
     sky = np.array([band.sky_variance for band in conditions], np.float32)[:, None, None]
     gain = np.array([band.electrons_per_njy for band in conditions], np.float32)[:, None, None]
     variance = sky + np.clip(signal, 0, None) / gain
-    snr = np.array(
-        [
-            0.0
-            if stamp is None
-            else np.sqrt((stamp.pixels**2 / variance[:, stamp.rows, stamp.columns]).sum(dtype=float))
-            for stamp in stamps
-        ]
-    )
+    snr = np.array([0.0 if stamp is None else stamp.snr(1 / variance) for stamp in stamps])
 
     # Drawn for bands that are not wanted too, so that those wanted are the same.
     noise = {band: _draw_noise(options, rng) for band in options.survey_bands}

@@ -150,24 +150,24 @@ def to_detectron2(crop: Crop, options: FeatureOptions, min_snr: float) -> dict[s
     options : `FeatureOptions`
         Scaling of the channels.
     min_snr : `float`
-        Fainter sources are taken for background.
+        Fainter sources, which count neither way in the evaluation either, are
+        neither sources nor background.
 
     Returns
     -------
     example : `dict`
-        ``image``: float32 (channel, y, x); ``instances``: boxes, classes (all
-        0) and masks. Boxes are in Detectron2's coordinates, where a pixel
+        ``image``: float32 (channel, y, x); ``instances``: boxes, classes (0,
+        or -1 for what is neither) and masks. Boxes are in Detectron2's coordinates, where a pixel
         begins, not lies, at its index.
     """
     image = network_input(crop.residual, crop.model, crop.peaks, options, crop.psfs)
-    wanted = crop.instances["snr"] >= min_snr
-    rows, masks = crop.instances[wanted], crop.masks[wanted]
+    rows = crop.instances
     instances = Instances(image.shape[1:])
     centre = np.stack([rows["x"], rows["y"]], axis=1) + 0.5
     half = rows["half_size"][:, None]
     instances.gt_boxes = Boxes(torch.from_numpy(np.concatenate([centre - half, centre + half], axis=1)))
-    instances.gt_classes = torch.zeros(len(rows), dtype=torch.int64)
-    instances.gt_masks = BitMasks(torch.from_numpy(np.ascontiguousarray(masks)))
+    instances.gt_classes = torch.from_numpy(np.where(rows["snr"] >= min_snr, 0, -1))
+    instances.gt_masks = BitMasks(torch.from_numpy(np.ascontiguousarray(crop.masks)))
     return {
         "image": torch.from_numpy(image),
         "instances": instances,

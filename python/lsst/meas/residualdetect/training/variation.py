@@ -69,6 +69,9 @@ class TileOptions:
         In a fifth of the scenes these PSFs are off the centre by up to this.
     artefacts : `float`
         Share of the scenes with what is no source; see `add_artefacts`.
+    saturated : `float`
+        Share of the scenes with a star too bright for any PSF image; see
+        `add_saturated_star`.
     fewer_bands : `float`
         Share of the scenes without some of the survey's bands.
     masked : `float`
@@ -96,6 +99,7 @@ class TileOptions:
     psf_error: float = 0.025
     psf_offset_pix: float = 0.3
     artefacts: float = 0.35
+    saturated: float = 0.08
     fewer_bands: float = 0.2
     masked: float = 0.3
     informed: float = 0.2
@@ -113,7 +117,7 @@ class TileOptions:
                 raise ValueError(f"{name} is {low} to {high}; expected 0 < lowest <= highest")
         for name in (
             *("fewer_bands", "masked", "informed", "forgetful", "psf_error"),
-            *("structured", "artefacts"),
+            *("structured", "artefacts", "saturated"),
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
@@ -139,6 +143,8 @@ class Variation:
         Whether to mask pixels.
     artefacts : `bool`
         Whether to add what is no source.
+    saturated : `bool`
+        Whether to add a star that saturates.
     told : `float`
         Share of the sources without a peak that the deblender is told of.
     forgotten : `float`
@@ -152,6 +158,7 @@ class Variation:
     psf_offset_pix: tuple[float, float] = (0.0, 0.0)
     masked: bool = False
     artefacts: bool = False
+    saturated: bool = False
     told: float = 0.0
     forgotten: float = 0.0
 
@@ -223,4 +230,6 @@ def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
         # A quarter of the informed scenes have nothing left to be found.
         told=min(1.0, float(rng.uniform(0, 4 / 3))) if informed else 0.0,
         forgotten=float(rng.uniform(0.02, 0.3)) if forgetful else 0.0,
+        # Of a stream of its own, so that seeds give the scenes that they gave.
+        saturated=bool(rng.spawn(1)[0].random() < options.saturated),
     )

@@ -24,6 +24,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator import RPN
+from detectron2.structures import Boxes, Instances, pairwise_iou
 
 __all__ = ["ThresholdRpn"]
 
@@ -36,6 +37,8 @@ class ThresholdRpn(RPN):  # its parameters are those of Detectron2's
     The usual fixed number of the best places is shared by all sources of an
     image: whether one is proposed depends on how large and how crowded the
     image is, and a patch would give other detections when cut in other tiles.
+    In training an instance of class -1 is neither source nor background: no
+    place that overlaps it is learnt from, here as in Detectron2's second stage.
     Proposals that overlap may be thinned out more than in training, where the
     second stage is to see many: work for little.
     """
@@ -56,6 +59,21 @@ class ThresholdRpn(RPN):  # its parameters are those of Detectron2's
             "min_objectness": cfg.MODEL.RPN.MIN_OBJECTNESS,
             "nms_thresh_test": cfg.MODEL.RPN.NMS_THRESH_TEST,
         }
+
+    def label_and_sample_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """See `detectron2.modeling.proposal_generator.RPN`."""
+        labels, boxes = super().label_and_sample_anchors(
+            anchors, [x[x.gt_classes >= 0] for x in gt_instances]
+        )
+        least = self.anchor_matcher.thresholds[1]  # after minus infinity
+        for row, instances in zip(labels, gt_instances, strict=True):
+            neither = instances.gt_boxes[instances.gt_classes < 0]
+            if len(neither):
+                overlap = pairwise_iou(neither, Boxes.cat(anchors)).amax(dim=0)
+                row[(row == 0) & (overlap >= least)] = -1
+        return labels, boxes
 
     def predict_proposals(
         self, anchors: Any, pred_objectness_logits: list[torch.Tensor], *others: Any
