@@ -31,6 +31,7 @@ for _needed in ("torchvision", "onnx", "safetensors"):
     pytest.importorskip(_needed)
 
 from detectron2.structures import Boxes, Instances, pairwise_iou  # noqa: E402
+from detectron2.utils.events import EventStorage  # noqa: E402
 
 from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
 from lsst.meas.residualdetect.network.covariates import COVARIATES  # noqa: E402
@@ -121,7 +122,8 @@ def test_what_counts_neither_way_is_not_learnt_from(cfg, folder):
     assert (labels[inside] == -1).all() and (labels[~inside] == 0).any()
     proposals = Instances((96, 96), proposal_boxes=Boxes.cat(anchors))
     proposals.objectness_logits = torch.zeros(len(proposals))
-    (sampled,) = second.label_and_sample_proposals([proposals], [instances])
+    with EventStorage():
+        (sampled,) = second.label_and_sample_proposals([proposals], [instances])
     overlap = pairwise_iou(instances.gt_boxes, sampled.proposal_boxes).amax(dim=0)
     assert (sampled.gt_classes == 1).all() and overlap.max() < 0.5
 
