@@ -34,7 +34,7 @@ from conftest import make_blend
 from lsst.meas.residualdetect.io.scene_file import write_scene_file
 
 ROOT = Path(__file__).parents[1]
-DATA = ("bps", "config", "models", "pipelines")
+DATA = ("bps", "config", "models", "pipelines", "schemas")
 
 slow = pytest.mark.slow
 
@@ -75,21 +75,21 @@ def built(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Interpreter of an environment into which the wheel was installed."""
+@pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
+def python(request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Interpreter of an environment into which the wheel or the sdist was installed."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, symlinks=True)
     interpreter = folder / "bin" / "python"
     own = Path(
         run(interpreter, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
     )
-    # What the wheel depends on; an editable install is not seen from here.
+    # What the package depends on; an editable install is not seen from here.
     (own / "dependencies.pth").write_text("".join(f"{path}\n" for path in dict.fromkeys(_dependencies())))
-    (wheel,) = built.glob("*.whl")
+    (archive,) = built.glob(request.param)
     run(
         *(sys.executable, "-m", "pip", "--python", interpreter, "install"),
-        *("--quiet", "--no-deps", "--no-index", "--ignore-installed", wheel),
+        *("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", archive),
         cwd=folder,
     )
     return interpreter
