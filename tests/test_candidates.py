@@ -106,6 +106,12 @@ def test_the_surer_of_two_near_candidates_stays(catalogue):
     assert [(peak.x, peak.score) for peak in after.parents[2].peaks] == [(51, 8.0)]
 
 
+def test_two_candidates_as_far_apart_as_is_asked_both_stay(catalogue):
+    found = [_candidate(45, 50, 5.0), _candidate(45, 51.5, 8.0)]
+    after = add_candidates(catalogue, found, SCENE, min_distance_pix=1.5).detections
+    assert sorted(peak.x for peak in after.parents[2].peaks) == [50, 51.5]
+
+
 def test_nothing_found_changes_nothing(catalogue):
     after = add_candidates(catalogue, [], SCENE).detections
     assert all(new is old for new, old in zip(after, catalogue, strict=True))

@@ -169,6 +169,7 @@ def test_given_peaks_keep_order_and_get_footprints():
     given = np.array([[40.2, 45.1], [20, 20], [5, 60]])
     detections = detections_at(scene, given)
     peaks = sorted(detections.peaks, key=lambda peak: peak.id)
+    assert [peak.id for peak in peaks] == [1, 2, 3]
     assert [(peak.y, peak.x) for peak in peaks] == [tuple(p) for p in given.tolist()]
     assert len(detections) == 3  # the third is on no source and gets a footprint of its own
 

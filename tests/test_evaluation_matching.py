@@ -85,6 +85,10 @@ def test_two_sources_with_two_peaks_each_get_one() -> None:
     assert match([(0, 0), (0, 2)], [100, 20], [(0, 2.1), (0, 0.3)]) == [1, 0]
 
 
+def test_a_source_out_of_reach_gets_no_peak_that_is_left() -> None:
+    assert match([(0, 0), (0, 2)], [100, 5], [(0, 0), (0, -2)]) == [0, -1]
+
+
 def test_nothing_beyond_the_radius() -> None:
     assert match([(0, 0)], [1000], [(0, RADIUS + 0.01)]) == [-1]
     assert match([(0, 0)], [1000], [(0, RADIUS - 0.01)]) == [0]
