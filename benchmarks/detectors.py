@@ -17,11 +17,12 @@
 
     python benchmarks/detectors.py
     python benchmarks/detectors.py --size 1000 --detector onnx --detector detectron2
+    python benchmarks/detectors.py --model OLD --model NEW --detector onnx
 
 One simulated field, detected and deblended, is laid side by side until it fills
 the patch. Each detector gets the same pixels in a process of its own, in turns;
-the best turn counts. Seconds of processor time of all threads hardly depend on
-what else the machine does. Memory is what the process grew by above its input.
+the best turn counts. CPU seconds, of all threads, hardly depend on what else the
+machine does. Memory is what the process grew by above its input.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ import multiprocessing
 import os
 import resource
 import time
+from itertools import product
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import click
 import numpy as np
@@ -102,31 +105,40 @@ def run_detector(name: str, model_name: str, size: int, seed: int, pipe: Connect
     default=("onnx", "matched_filter"),
     show_default=True,
 )
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model package.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=(DEFAULT_MODEL,),
+    show_default=True,
+    help="Model package; of several, each goes with each detector.",
+)
 @click.option("--turns", default=1, show_default=True, help="How often each detector runs.")
 @click.option("--seed", default=1, show_default=True, help="Random seed.")
-def main(size: int, detectors: tuple[str, ...], model: str, turns: int, seed: int) -> None:
+def main(size: int, detectors: tuple[str, ...], models: tuple[str, ...], turns: int, seed: int) -> None:
     """Compare detectors over a patch of SIZE x SIZE pixels in six bands."""
     context = multiprocessing.get_context("spawn")
-    results: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in detectors}
+    both = list(product(detectors, models))
+    results: dict[tuple[str, str], list[tuple[float, float, float, int]]] = {key: [] for key in both}
     for _ in range(turns):
-        for name in detectors:
+        for name, model in both:
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=run_detector, args=(name, model, size, seed, sender))
             process.start()
             sender.close()
-            results[name].append(receiver.recv())
+            results[name, model].append(receiver.recv())
             process.join()
     table = Table(
         title=f"{size} x {size} pixels, 6 bands, {os.environ.get('OMP_NUM_THREADS', os.cpu_count())} threads"
     )
-    for column in ("detector", "seconds", "time", "processor, s", "growth of memory, MiB", "candidates"):
-        table.add_column(column, justify="left" if column == "detector" else "right")
-    first = min(results[detectors[0]])[0]
-    for name in detectors:
-        seconds, of_processor, growth, n_found = min(results[name])
+    names = "detector", "model"
+    for column in (*names, "s", "times", "CPU s", "MiB more", "candidates"):
+        table.add_column(column, justify="left" if column in names else "right")
+    first = min(results[both[0]])[0]
+    for key in both:
+        seconds, of_processor, growth, n_found = min(results[key])
         numbers = f"{seconds:.1f}", f"{seconds / first:.2f}", f"{of_processor:.1f}", f"{growth:.0f}"
-        table.add_row(name, *numbers, str(n_found))
+        table.add_row(key[0], Path(key[1]).name, *numbers, str(n_found))
     Console().print(table)
 
 

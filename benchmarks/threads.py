@@ -133,7 +133,7 @@ def measure(work: str, cores: Sequence[int], size: int, seed: int, turns: int, *
 
 
 @click.command()
-@click.option("--size", default=500, show_default=True, help="Side of the field in pixels.")
+@click.option("--size", default=1200, show_default=True, help="Side of the field in pixels.")
 @click.option("--work", "works", multiple=True, type=click.Choice(tuple(WORK)), default=tuple(WORK))
 @click.option("--turns", default=3, show_default=True, help="How often each is done.")
 @click.option("--seed", default=1, show_default=True, help="Random seed.")

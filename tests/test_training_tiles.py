@@ -172,6 +172,7 @@ def test_surveys_see_a_saturated_star():
     options = replace(SMALL, saturated=1.0, forgetful=0.0, informed=0.0, artefacts=0.0, masked=0.0)
     drawn = [draw_scene(number, options, 7) for number in range(4)]
     plain = [draw_scene(number, replace(options, saturated=0.0), 7) for number in range(4)]
+    assert all((item.truth["y"] == other.truth["y"]).all() for item, other in zip(drawn, plain, strict=True))
     inside = 0
     for item, other in zip(drawn, plain, strict=True):
         assert (item.truth["snr"] <= other.truth["snr"] * (1 + 1e-6)).all()

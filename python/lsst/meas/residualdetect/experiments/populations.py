@@ -44,6 +44,8 @@ POPULATIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "correlated": {**_DENSE, "noise_correlation": 0.2, "knot_fraction": 0.3},
         # Arms, bars, rings, knots, dust and tails in large bright galaxies.
         "structured": {**_DENSE, "structured_fraction": 0.8},
+        # A star in each of which the halo covers what is near and core and spikes saturate.
+        "halo": {**_DENSE, "saturated_stars": 1},
         "one_year": {"exposure_factor": 0.1, "noise_correlation": 0.5},
     }
 )

@@ -32,6 +32,7 @@ from .counts import BRIGHTEST_GALAXY, BRIGHTEST_STAR, draw_magnitudes, galaxy_co
 from .placement import place_galaxies, place_stars
 from .population import draw_galaxies, draw_redshifts
 from .rendering import Stamp, render_sources
+from .saturated_star import add_saturated_star
 from .simulation_options import BANDS, SimulationOptions
 from .sources import Sources, Values
 from .stars import draw_stars
@@ -117,8 +118,6 @@ def simulate_with_stamps(
     sky = np.array([band.sky_variance for band in conditions], np.float32)[:, None, None]
     gain = np.array([band.electrons_per_njy for band in conditions], np.float32)[:, None, None]
     variance = sky + np.clip(signal, 0, None) / gain
-    snr = np.array([0.0 if stamp is None else stamp.snr(1 / variance) for stamp in stamps])
-
     # Drawn for bands that are not wanted too, so that those wanted are the same.
     noise = {band: _draw_noise(options, rng) for band in options.survey_bands}
     full_well = np.array([band.saturation_njy for band in conditions], np.float32)[:, None, None]
@@ -133,6 +132,14 @@ def simulate_with_stamps(
         name=name,
         pixel_scale_arcsec=options.pixel_scale_arcsec,
     )
+    weights = 1 / variance
+    if options.saturated_stars:
+        # Of a stream of its own, so that the rest of the scene stays the same.
+        (own,) = rng.spawn(1)
+        for _ in range(options.saturated_stars):
+            scene = add_saturated_star(scene, own)
+        weights = scene.weights()
+    snr = np.array([0.0 if stamp is None else stamp.snr(weights) for stamp in stamps])
     return scene, _truth_table(sources, positions, snr, options.bands), stamps
 
 

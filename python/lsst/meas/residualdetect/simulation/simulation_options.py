@@ -100,6 +100,9 @@ class SimulationOptions:
         Share of the disks larger than 0.25 arcsec and brighter than 25 in i
         that have arms, bars, rings, knots, dust or tidal tails, bluer than
         the rest; see `draw_disk`. These have no further knots.
+    saturated_stars : `int`
+        Stars of which the light reaches farther than any PSF image; see
+        `add_saturated_star`.
 
     Raises
     ------
@@ -127,6 +130,7 @@ class SimulationOptions:
     noise_correlation: float = 0.0
     knot_fraction: float = 0.0
     structured_fraction: float = 0.0
+    saturated_stars: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -145,6 +149,7 @@ class SimulationOptions:
             ("noise_correlation", 0, 0.5),
             ("knot_fraction", 0, 1),
             ("structured_fraction", 0, 1),
+            ("saturated_stars", 0, 10),
         ):
             value = getattr(self, name)
             if not low <= value <= high:  # also true for NaN

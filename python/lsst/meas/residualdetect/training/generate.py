@@ -32,7 +32,6 @@ from ..network.significance import matched_psfs
 from ..scene import Scene
 from ..simulation.flaws import mask_pixels, with_wrong_psfs
 from ..simulation.rendering import Stamp
-from ..simulation.saturated_star import add_saturated_star
 from ..simulation.simulate import Truth, simulate_with_stamps
 from ..truth.evaluation import EvaluationOptions
 from .artefacts import add_artefacts
@@ -117,17 +116,15 @@ def draw_scene(number: int, options: TileOptions, seed: int) -> DrawnScene:
         scene = mask_pixels(scene, rng)
     if variation.artefacts:
         scene = add_artefacts(scene, rng)
-    mask = scene.mask
-    if variation.saturated:
-        scene = add_saturated_star(scene, rng)
-        weights = scene.weights()
-        truth["snr"] = [0.0 if stamp is None else stamp.snr(weights) for stamp in stamps]
     scene = with_wrong_psfs(
         scene, variation.psf_size_error, variation.psf_shear_error, variation.psf_offset_pix
     )
     positions = np.stack([truth["y"], truth["x"]], axis=1)
-    # Surveys detect on what they interpolate where a star saturates.
-    detections = _forget(scene, detect(replace(scene, mask=mask)), variation.forgotten, rng)
+    seen = scene
+    if variation.simulation.saturated_stars:
+        # Surveys detect on what they interpolate where a star saturates.
+        seen = replace(scene, mask=scene.mask & ~(1 << scene.mask_planes["SAT"]))
+    detections = _forget(scene, detect(seen), variation.forgotten, rng)
     left = undetected(scene, detections, positions, truth["snr"], min_snr=_TOLD_SNR)
     detections = _tell(scene, detections, positions[left], variation.told, rng)
     return DrawnScene(variation.engine, scene, detections, truth, stamps)

@@ -71,7 +71,7 @@ class TileOptions:
         Share of the scenes with what is no source; see `add_artefacts`.
     saturated : `float`
         Share of the scenes with a star too bright for any PSF image; see
-        `add_saturated_star`.
+        `SimulationOptions`.
     fewer_bands : `float`
         Share of the scenes without some of the survey's bands.
     masked : `float`
@@ -143,8 +143,6 @@ class Variation:
         Whether to mask pixels.
     artefacts : `bool`
         Whether to add what is no source.
-    saturated : `bool`
-        Whether to add a star that saturates.
     told : `float`
         Share of the sources without a peak that the deblender is told of.
     forgotten : `float`
@@ -158,7 +156,6 @@ class Variation:
     psf_offset_pix: tuple[float, float] = (0.0, 0.0)
     masked: bool = False
     artefacts: bool = False
-    saturated: bool = False
     told: float = 0.0
     forgotten: float = 0.0
 
@@ -215,6 +212,8 @@ def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
         noise_correlation=rng.uniform(0, options.max_noise_correlation) if rng.random() < 0.5 else 0.0,
         knot_fraction=rng.uniform(0, options.max_knot_fraction) if rng.random() < 0.5 else 0.0,
         structured_fraction=rng.uniform(0.3, 1.0) if rng.random() < options.structured else 0.0,
+        # Of a stream of its own, so that seeds give the scenes that they gave.
+        saturated_stars=int(rng.spawn(1)[0].random() < options.saturated),
     )
     offset = np.zeros(2)
     if rng.random() < _OFF_CENTRE:
@@ -230,6 +229,4 @@ def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
         # A quarter of the informed scenes have nothing left to be found.
         told=min(1.0, float(rng.uniform(0, 4 / 3))) if informed else 0.0,
         forgotten=float(rng.uniform(0.02, 0.3)) if forgetful else 0.0,
-        # Of a stream of its own, so that seeds give the scenes that they gave.
-        saturated=bool(rng.spawn(1)[0].random() < options.saturated),
     )
