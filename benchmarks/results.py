@@ -63,7 +63,7 @@ NEEDED = {"sep": "sep", "photutils": "skimage"}  # left out where that is not in
 POPULATIONS = ("dense", "default")
 OTHER_SKIES = (
     *("dense", "grizy", "gri", "hsc", "stars"),
-    *("correlated", "shallow", "sparse", "structured", "one_year"),
+    *("correlated", "shallow", "sparse", "structured", "halo", "one_year"),
 )
 WORSE = "seeing=0.9,depth=0.5"
 

@@ -33,6 +33,7 @@ from lsst.meas.residualdetect.cli.extras import EXTRAS
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
 from lsst.meas.residualdetect.release import __version__
 from lsst.meas.residualdetect.scene import MASK_PLANES
+from lsst.meas.residualdetect.training.shards import read_shard
 
 CLASSICAL = ("--detector", "matched_filter")
 
@@ -295,6 +296,21 @@ def test_simulate_writes_training_tiles(tmp_path):
     assert "2 tiles" in result.output and "2 of them new" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["shard-1-00000.npz"]
     assert "0 of them new" in invoke(*arguments).output
+
+
+def test_training_tiles_can_be_of_a_kind(tmp_path):
+    arguments = ("simulate", "--tiles", "-n", 1, "--size", 96, "--seed", 5)
+    masked = []
+    for share in (0, 1):
+        out = tmp_path / str(share)
+        assert invoke(*arguments, "--out", out, "--share", "saturated", share).exit_code == 0
+        (tile,) = read_shard(out / "shard-5-00000.npz")
+        masked.append((tile.residual == 0).all(axis=0).sum())
+    assert masked[1] > masked[0]
+    wrong = invoke(*arguments, "--out", tmp_path, "--share", "purple", 1)
+    assert wrong.exit_code == 2 and "saturated" in wrong.output
+    alone = invoke("simulate", "--out", tmp_path, "--share", "saturated", 1)
+    assert alone.exit_code == 2 and "--tiles" in alone.output
 
 
 def test_options_of_scenes_do_not_go_with_tiles(tmp_path):

@@ -35,6 +35,9 @@ from .common import (
 
 __all__ = ["simulate"]
 
+# Of `TileOptions`, whose import takes seconds: help must not wait.
+_SHARES = ("structured", "artefacts", "saturated", "fewer_bands", "masked", "informed", "forgetful")
+
 
 @click.command()
 @folder_option("scene files")
@@ -72,6 +75,13 @@ __all__ = ["simulate"]
     is_flag=True,
     help="Write deblended training tiles, all conditions varied, in place of scene files.",
 )
+@click.option(
+    "--share",
+    "shares",
+    type=(click.Choice(_SHARES), click.FloatRange(0, 1)),
+    multiple=True,
+    help="With --tiles: how many of them are of a kind, as --share saturated 1.",
+)
 @engines_option
 @jobs_option
 @click.pass_context
@@ -87,6 +97,7 @@ def simulate(
     exposure: float,
     catalogue: Path | None,
     tiles: bool,
+    shares: tuple[tuple[str, float], ...],
     engines: tuple[str, ...],
     jobs: int,
 ) -> None:
@@ -104,6 +115,7 @@ def simulate(
       residualdetect simulate --out scenes -n 100
       residualdetect simulate --out dense -n 10 --density 3 --bands gri
       residualdetect simulate --out tiles -n 4000 --size 256 --tiles
+      residualdetect simulate --out halos -n 100 --size 256 --tiles --share saturated 1
     """
     if tiles:
         from ..training import TileOptions, generate_tiles
@@ -116,13 +128,15 @@ def simulate(
             made = generate_tiles(
                 out,
                 number,
-                TileOptions(size=size, surveys=tuple(survey.split(",")), engines=engines),
+                TileOptions(size, tuple(survey.split(",")), engines, **dict(shares)),
                 seed,
                 jobs=jobs,
                 progress=progress,
             )
         click.echo(f"{number} tiles in {out}, {made} of them new")
         return
+    if shares:
+        raise click.UsageError("--share goes with --tiles")
     from ..io.scene_file import SceneFile, write_scene_file
     from ..simulation import SimulationOptions, read_catsim, simulate_scenes
 
