@@ -18,11 +18,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from lsst.meas.residualdetect.installed import NEEDED
 
@@ -47,3 +50,28 @@ def test_one_line_names_what_is_missing():
     assert done.stderr.splitlines()[-1] == (
         "ImportError: meas_residualdetect needs pyyaml, torch: pip install --no-deps pyyaml torch"
     )
+
+
+def left_out_of_coverage():
+    """Modules that `make coverage` does not count."""
+    source = ROOT / "python"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["run"]
+    found = {
+        pattern: [path for path in source.rglob("*.py") if path.match(pattern)]
+        for pattern in settings["omit"]
+    }
+    assert all(found.values()), found
+    return sorted(
+        ".".join(path.relative_to(source).with_suffix("").parts) for paths in found.values() for path in paths
+    )
+
+
+@pytest.mark.parametrize("module", left_out_of_coverage())
+def test_coverage_leaves_out_what_needs_the_stack_or_detectron2_alone(module):
+    others = r"'(detectron2|lsst\.(afw|scarlet|meas\.extensions|pipe\.tasks))"
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        assert re.search(others, str(error))
+    else:
+        pytest.skip("what it needs is here")

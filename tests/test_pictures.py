@@ -27,6 +27,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from conftest import make_scene
+from lsst.meas.residualdetect.plots.close_ups import draw_close_ups, take_close_up
 from lsst.meas.residualdetect.plots.markers import (
     busiest_window,
     outline_path,
@@ -156,3 +158,28 @@ def test_a_jpeg_looks_like_its_picture() -> None:
     seen = pixels(jpeg_base64(picture)).astype(int)
     # The noise is 128 / 8 = 16 levels.
     assert np.abs(seen - picture[::-1].astype(int)).mean() < 6
+
+
+def test_close_ups_stand_three_in_a_row_and_mark_their_places(tmp_path) -> None:
+    scene = make_scene([(230.0, 134.0, 900.0)], origin=(200, 100), rng=np.random.default_rng(1))
+    known = np.array([[230.0, 134.0], [400.0, 400.0]])
+
+    def drawn(n: int, known: np.ndarray) -> np.ndarray:
+        close_up = take_close_up(scene, 0 * scene.images, np.ones(3), (226.0, 130.0), known, "here", size=20)
+        assert close_up.pictures[0].shape == (20, 20, 3)
+        # The source is the brightest pixel, four pixels from what is looked at.
+        light = close_up.pictures[0].sum(axis=2)
+        found = np.unravel_index(np.argmax(light), light.shape)
+        np.testing.assert_allclose(np.subtract(found, close_up.place), (4, 4), atol=1)
+        draw_close_ups([close_up] * n, tmp_path / f"{n}.png")
+        return matplotlib.image.imread(tmp_path / f"{n}.png")[..., :3]
+
+    one, four = drawn(1, known), drawn(4, known)
+    assert four.shape[0] == pytest.approx(2 * one.shape[0], rel=0.01)
+    assert four.shape[1] == pytest.approx(3 * one.shape[1], rel=0.01)
+    # A yellow circle on each of the three pictures; a blue cross where something is known.
+    yellow = np.all(np.abs(one - np.array([0xFF, 0xDD, 0x33]) / 255) < 0.05, axis=2)
+    assert all(part.any() for part in np.array_split(yellow, 3, axis=1))
+    blue = np.array([0x7F, 0xD0, 0xFF]) / 255
+    crosses = [np.all(np.abs(picture - blue) < 0.05, axis=2).sum() for picture in (one, drawn(1, known[1:]))]
+    assert crosses[0] > crosses[1]

@@ -13,11 +13,10 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Where a training run starts, what it trains on, and the picture at its end."""
+"""Where a training run starts, and what it trains on."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -32,9 +31,7 @@ from detectron2.modeling import build_model  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
-from lsst.meas.residualdetect.network.modeling import precision  # noqa: E402
 from lsst.meas.residualdetect.network.modeling.config import read_config  # noqa: E402
-from lsst.meas.residualdetect.training.curves import plot_curves, read_metrics  # noqa: E402
 from lsst.meas.residualdetect.training.folders import (  # noqa: E402
     join_folders,
     train_folders,
@@ -77,22 +74,3 @@ def test_folders_have_weights():
     cfg.TILES.VALIDATION = os.pathsep.join(["a/val", "b/val"])
     with pytest.raises(ValueError, match="different names"):
         validation_folders(cfg)
-
-
-def test_bfloat16_goes_by_the_processor(tmp_path):
-    path = tmp_path / "cpuinfo"
-    path.write_text("processor : 0\nflags\t\t: fpu avx2 avx512_bf16\n")
-    assert "avx512_bf16" in precision.cpu_flags(path)
-    assert precision.cpu_flags(tmp_path / "none") == frozenset()
-    assert not precision.has_bfloat16("xla")
-
-
-def test_curves_are_drawn_of_what_was_logged(tmp_path):
-    rows = [{"iteration": k, "total_loss": 2.0 / (k + 1)} for k in range(0, 60, 20)]
-    rows += [{"iteration": 40, "sky/validation/average_precision": 0.5, "sky/validation/recovery90": 0.3}]
-    rows += [{"iteration": 40, "total_loss": 7.0}]  # the run went back to a checkpoint
-    lines = [json.dumps(row) for row in rows]
-    (tmp_path / "metrics.json").write_text("\n".join([*lines, '{"iteration": 80, "tot']))
-    curves = read_metrics(tmp_path / "metrics.json")
-    assert curves["total_loss"] == ([0, 20, 40], [2.0, 2.0 / 21, 7.0])
-    assert plot_curves(tmp_path).stat().st_size > 5000
