@@ -63,11 +63,11 @@ DATASET_TYPES: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def make_skymap(side_pix: int) -> DiscreteSkyMap:
-    """One tract, whose first patch is at least ``side_pix`` wide."""
+def make_skymap(side_pix: int, across: int = 1) -> DiscreteSkyMap:
+    """One tract, ``across`` patches wide and high, of at least ``side_pix``."""
     config = DiscreteSkyMap.ConfigClass()
     config.raList, config.decList = [150.0], [2.0]
-    config.radiusList = [0.4 * side_pix * 0.2 / 3600]
+    config.radiusList = [(across / 2 - 0.1) * side_pix * 0.2 / 3600]
     config.projection = "TAN"
     config.pixelScale = 0.2
     config.tractBuilder["legacy"].patchInnerDimensions = [side_pix, side_pix]
@@ -122,7 +122,9 @@ def select(
     return some
 
 
-def detect(exposures: Mapping[str, afw_image.ExposureF], skymap: DiscreteSkyMap, n_sky: int = 5) -> Merged:
+def detect(
+    exposures: Mapping[str, afw_image.ExposureF], skymap: DiscreteSkyMap, n_sky: int = 5, patch: int = 0
+) -> Merged:
     """Detect in each band and merge, as the stack's pipelines do."""
     schema = afw_table.SourceTable.makeMinimalSchema()
     config = SourceDetectionTask.ConfigClass()
@@ -141,9 +143,12 @@ def detect(exposures: Mapping[str, afw_image.ExposureF], skymap: DiscreteSkyMap,
     merge_config.skyObjects.nSources = max(n_sky, 1)
     merge = MergeDetectionsTask(schema=schema, config=merge_config)
     tract = skymap[0]
-    patch = tract[0]
     info = Struct(
-        skyMap=skymap, tractInfo=tract, patchInfo=patch, wcs=tract.getWcs(), bbox=patch.getOuterBBox()
+        skyMap=skymap,
+        tractInfo=tract,
+        patchInfo=tract[patch],
+        wcs=tract.getWcs(),
+        bbox=tract[patch].getOuterBBox(),
     )
     catalogue = merge.run(
         catalogs=catalogues, skyInfo=info, idFactory=IdGenerator().make_table_id_factory(), skySeed=1
@@ -175,6 +180,25 @@ def create_repository(root: Path, skymap: DiscreteSkyMap, bands: tuple[str, ...]
     return butler
 
 
+def put_schemas(butler: Butler, merged: Merged) -> None:
+    """Put the schemas of a repository's merged catalogues."""
+    butler.put(merged.schema, "object_detection_merged_schema", run=RUN)
+    butler.put(merged.peak_schema, "object_detection_peak_schema", run=RUN)
+
+
+def put_patch(
+    butler: Butler,
+    exposures: Mapping[str, afw_image.ExposureF],
+    catalogue: afw_table.SourceCatalog,
+    patch: int = 0,
+) -> None:
+    """Put a patch's coadds and merged catalogue."""
+    where = WHERE | {"patch": patch}
+    for band, exposure in exposures.items():
+        butler.put(exposure, "deep_coadd", where | {"band": band}, run=RUN)
+    butler.put(catalogue, "object_detection_merged", where, run=RUN)
+
+
 def fill_patch(
     butler: Butler,
     exposures: Mapping[str, afw_image.ExposureF],
@@ -182,26 +206,31 @@ def fill_patch(
     truth: Table | None = None,
 ) -> None:
     """Put what a deblend needs into the tract's first patch."""
-    for band, exposure in exposures.items():
-        butler.put(exposure, "deep_coadd", WHERE | {"band": band}, run=RUN)
-    butler.put(merged.catalogue, "object_detection_merged", WHERE, run=RUN)
-    butler.put(merged.schema, "object_detection_merged_schema", run=RUN)
-    butler.put(merged.peak_schema, "object_detection_peak_schema", run=RUN)
+    put_patch(butler, exposures, merged.catalogue)
+    put_schemas(butler, merged)
     if truth is not None:
         butler.put(truth, "truth", WHERE, run=RUN)
+
+
+def pipetask_command(
+    repo: Path, *options: str, first: str | None = None, output: str = "out"
+) -> tuple[list[str], dict[str, str]]:
+    """A run of a pipeline, and its environment."""
+    program = str(Path(sys.executable).with_name("pipetask"))
+    inputs = ",".join([first, *(("out", RUN) if first != RUN else ())]) if first else RUN
+    into_out = ("-b", str(repo), "-i", inputs, "-o", output, "--register-dataset-types")
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"MEAS_RESIDUALDETECT_DIR": str(here.parent), "PYTHONPATH": path}
+    return [program, "run", *into_out, *options], environment
 
 
 def pipetask(
     repo: Path, *options: str, first: str | None = None, output: str = "out", ok: bool | None = True
 ) -> str:
     """Run a pipeline; its output, whether it passed (``ok``) or failed."""
-    program = str(Path(sys.executable).with_name("pipetask"))
-    inputs = ",".join([first, *(("out", RUN) if first != RUN else ())]) if first else RUN
-    into_out = ("-b", str(repo), "-i", inputs, "-o", output, "--register-dataset-types")
-    environment = os.environ | {"MEAS_RESIDUALDETECT_DIR": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [program, "run", *into_out, *options], env=environment, capture_output=True, text=True, check=False
-    )
+    command, environment = pipetask_command(repo, *options, first=first, output=output)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     text = done.stdout + done.stderr
     assert ok is None or (done.returncode == 0) == ok, text
     return text

@@ -90,12 +90,14 @@ class ResidualScarletDeblendTask(ScarletDeblendTask):
 class RedeblendConnections(StackDeblendConnections, dimensions=("skymap", "tract", "patch")):
     """Those of this package's task, which cannot be imported without the stack."""
 
-    old_objects, old_models, old_parents = (
-        cT.Input(doc=".", name=name, storageClass=storage, dimensions=("skymap", "tract", "patch"))
-        for name, storage in (
-            ("old_objects", "SourceCatalog"),
-            ("old_models", "LsstScarletModelData"),
-            ("old_parents", "SourceCatalog"),
+    old_objects, old_models, old_parents, candidates, new_objects = (
+        kind(doc=".", name=name, storageClass=storage, dimensions=("skymap", "tract", "patch"))
+        for kind, name, storage in (
+            (cT.Input, "old_objects", "SourceCatalog"),
+            (cT.Input, "old_models", "LsstScarletModelData"),
+            (cT.Input, "old_parents", "SourceCatalog"),
+            (cT.Input, "candidates", "ArrowAstropy"),
+            (cT.Output, "new_objects", "ArrowAstropy"),
         )
     )
 

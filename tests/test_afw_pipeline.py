@@ -176,6 +176,26 @@ def test_the_table_of_candidates(butler):
     assert all(f"snr_{band}" in table.colnames for band in BANDS)
 
 
+@pytest.mark.parametrize(("suffix", "iteration"), [("_residual", 1), ("_residual2", 2)])
+def test_the_table_of_new_objects_stands_alone(butler, suffix, iteration):
+    table = butler.get(f"object{suffix}", WHERE)
+    objects = {record.getId(): record for record in butler.get(f"object_deblend{suffix}", WHERE)}
+    new = {i for i, record in objects.items() if record["residual_iteration"] == iteration}
+    assert new and set(table["id"]) == new
+    assert list(table["score"]) == [objects[i]["residual_score"] for i in table["id"]]
+    assert all(objects[i]["residual_iteration"] < iteration for i in table["nearest_known"])
+    wcs = butler.get("deep_coadd", WHERE | {"band": "i"}).getWcs()
+    for row in table:
+        x, y = (objects[row["id"]][f"deblend_peak_center_{axis}"] for axis in "xy")
+        place = wcs.pixelToSky(geom.Point2D(x, y))
+        there = geom.SpherePoint(row["ra"], row["dec"], geom.degrees)
+        # The nearest pixel's.
+        assert place.separation(there).asArcseconds() < 0.2
+    assert all(table[name].description for name in table.colnames)
+    assert {str(table[f"flux_{band}"].unit) for band in BANDS} == {"nJy"}
+    assert np.isfinite(table["flux_i"][table["parent"] > 0]).all()
+
+
 def _put(repo, run, catalogue=None, models=None, coadds=()):
     """Data sets that go before those of the good run."""
     butler = Butler.from_config(str(repo), writeable=True)

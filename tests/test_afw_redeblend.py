@@ -20,8 +20,7 @@ needs the stack.
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+import logging
 
 import numpy as np
 import pytest
@@ -29,105 +28,17 @@ import pytest
 pytest.importorskip("lsst.afw", reason="needs the LSST Science Pipelines (lsst.afw)")
 pytest.importorskip("lsst.pipe.tasks", reason="needs the LSST Science Pipelines (lsst.pipe.tasks)")
 
-from lsst.meas.base import IdGenerator
-from lsst.meas.extensions.scarlet.deconvolveExposureTask import DeconvolveExposureTask
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 from lsst.pipe.base import Struct
 from lsst.pipe.tasks.deblendCoaddSourcesPipeline import DeblendCoaddSourcesMultiTask
 
-from afw_repository import Merged, detect, make_exposures, make_skymap
-from lsst.meas.residualdetect.butler.catalogues.afw import Schemas, read_catalogue, write_catalogue
-from lsst.meas.residualdetect.candidates import Candidate, add_candidates
-from lsst.meas.residualdetect.detections import Footprint
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
-from lsst.meas.residualdetect.tasks.redeblend_changed import RedeblendError, RedeblendTask, changed_parents
-from lsst.meas.residualdetect.tasks.residual_scarlet_deblend import ResidualScarletDeblendTask
+from afw_patch import PSEUDO, Patch
+from lsst.meas.residualdetect.butler.catalogues.afw import read_catalogue
+from lsst.meas.residualdetect.butler.models.afw import AfwModels
+from lsst.meas.residualdetect.tasks.redeblend_changed import RedeblendTask
+from lsst.meas.residualdetect.tasks.two_deblends import RedeblendError, changed_parents
 
-BANDS = ("g", "i", "r")  # as the stack's deblender sorts them
-SIDE = 200
-PSEUDO = ("merge_peak_sky", "sky_source")
-
-
-class Patch:
-    """Coadds, detections, and what the stack's deblender makes of them."""
-
-    def __init__(self):
-        skymap = make_skymap(SIDE)
-        box = skymap[0][0].getOuterBBox()
-        options = SimulationOptions(
-            bands=tuple("gri"), shape=(box.getHeight(), box.getWidth()), exposure_factor=0.2
-        )
-        self.scene, _ = simulate_scene(options, np.random.default_rng(7))
-        exposures = make_exposures(self.scene, box.getMin(), skymap[0].getWcs())
-        self.corner = box.getMinY(), box.getMinX()
-        self.merged = detect(exposures, skymap)
-        deconvolve = DeconvolveExposureTask()
-        self.coadds = [exposures[band] for band in BANDS]
-        self.deconvolved = [
-            deconvolve.run(exposures[band], self.merged.catalogue, band).deconvolved for band in BANDS
-        ]
-        self.first = self.deblend(DeblendCoaddSourcesMultiTask, self.merged)
-        self.old = Struct(
-            old_objects=self.first.deblendedCatalog,
-            old_models=self.first.scarletModelData,
-            old_parents=self.first.objectParents,
-        )
-
-    def deblend(self, task_class, merged, *, again=False, **options):
-        """Run a deblender of the stack, or ours."""
-        config = task_class.ConfigClass()
-        config.multibandDeblend.catchFailures = False
-        if again:
-            config.multibandDeblend.retarget(ResidualScarletDeblendTask)
-        for name, value in options.items():
-            setattr(config, name, value)
-        schemas = {"inputSchema": merged.schema, "peakSchema": merged.peak_schema}
-        task = task_class(initInputs=schemas, config=config)
-        more = {"old": self.old} if task_class is RedeblendTask else {}
-        start = time.process_time()
-        result = task.run(
-            coadds=self.coadds,
-            bands=list(BANDS),
-            mergedDetections=merged.catalogue,
-            deconvolvedCoadds=self.deconvolved,
-            idFactory=IdGenerator().make_table_id_factory(),
-            **more,
-        )
-        self.seconds = time.process_time() - start
-        self.metadata = task.metadata
-        return result
-
-    def with_new_peaks(self):
-        """The catalogue with a peak more in a parent of several and in one of
-        one peak, and a parent founded; and the parents that changed.
-        """
-        before = read_catalogue(self.merged.catalogue, PSEUDO)
-        real = [parent for parent in before if not parent.is_sky]
-        several = next(parent for parent in real if len(parent.peaks) > 1)
-        single = next(parent for parent in real if len(parent.peaks) == 1)
-        spot = np.ones((5, 5), bool)
-        places = [(p.peaks[0].y + 3, p.peaks[0].x + 1) for p in (several, single)]
-        labels = before.labels(self.scene.shape, self.corner)
-        free = next(
-            (y, x)
-            for y in range(8, SIDE - 8)
-            for x in range(8, SIDE - 8)
-            if not labels[y - 8 : y + 9, x - 8 : x + 9].any()
-        )
-        places.append((float(free[0] + self.corner[0]), float(free[1] + self.corner[1])))
-        candidates = [
-            Candidate(
-                float(y), float(x), 0.9, Footprint.from_mask(spot, (int(y) - 2, int(x) - 2)), frozenset("r")
-            )
-            for y, x in places
-        ]
-        scene = replace(self.scene, origin=self.corner)
-        after = add_candidates(before, candidates, scene).detections
-        schemas = Schemas(self.merged.schema.schema, self.merged.peak_schema.schema)
-        catalogue = write_catalogue(after, self.merged.catalogue, schemas)
-        names = type(self.merged.schema), type(self.merged.peak_schema)
-        changed = {several.id, single.id, after.parents[-1].id}
-        return Merged(catalogue, names[0](schemas.source), names[1](schemas.peak)), changed
+_GAINED = "merge_footprint_residual"
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +48,7 @@ def patch():
 
 @pytest.fixture(scope="module")
 def changed(patch):
-    return patch.with_new_peaks()
+    return patch.changed
 
 
 def _objects(result):
@@ -145,8 +56,18 @@ def _objects(result):
     return {(r.getParent(), int(r["deblend_peakId"])): r for r in result.deblendedCatalog}
 
 
+def _parents(result):
+    """Records of parents by their id and, of a part of one, its peaks."""
+    parts = {}
+    for record in result.objectParents:
+        peaks = tuple(peak.getId() for peak in record.getFootprint().peaks) if record.getParent() else ()
+        parts[record.getParent() or record.getId(), peaks] = record
+    assert len(parts) == len(result.objectParents)
+    return parts
+
+
 def _same_value(one, other):
-    return one == other or (one != one and other != other) or one == pytest.approx(other, rel=1e-5)
+    return one == other or (one != one and other != other)
 
 
 def _assert_same_record(one, other, but=()):
@@ -157,7 +78,13 @@ def _assert_same_record(one, other, but=()):
 
 def _same_models(one, other):
     assert one.blends.keys() == other.blends.keys() and one.isolated.keys() == other.isolated.keys()
+    for parent, source in one.isolated.items():
+        theirs = other.isolated[parent]
+        np.testing.assert_array_equal(source.span_array, theirs.span_array)
+        assert (source.origin, source.peak) == (theirs.origin, theirs.peak)
     for parent, blend in one.blends.items():
+        np.testing.assert_array_equal(blend.metadata["spans"], other.blends[parent].metadata["spans"])
+        assert blend.metadata["origin"] == other.blends[parent].metadata["origin"]
         here, there = (
             {s.metadata["peak_id"]: s for part in b.children.values() for s in part.sources.values()}
             for b in (blend, other.blends[parent])
@@ -185,10 +112,16 @@ def test_all_forced_gives_what_the_stack_gives(patch, changed):
     for key, record in theirs.items():
         _assert_same_record(record, objects[key], but)
     _same_models(stack.scarletModelData, ours.scarletModelData)
-    tops = [[r for r in x.objectParents if not r.getParent()] for x in (stack, ours)]
-    for one, other in zip(*tops, strict=True):
-        _assert_same_record(one, other, ("deblend_runtime",))
-    assert len(stack.objectParents) == len(ours.objectParents)
+    # Parents and the parts that they were divided into, which have ids of their own.
+    stack_s, own = _parents(stack), _parents(ours)
+    assert stack_s.keys() == own.keys() and any(part for _, part in own)
+    for key, record in stack_s.items():
+        _assert_same_record(record, own[key], ("deblend_runtime", *(("id",) if key[1] else ())))
+        assert record.getFootprint().spans == own[key].getFootprint().spans
+    for name in ("psf", "model_psf"):
+        np.testing.assert_array_equal(
+            stack.scarletModelData.metadata[name], ours.scarletModelData.metadata[name]
+        )
 
 
 def test_the_unchanged_stay_as_they_were(patch, changed):
@@ -227,6 +160,47 @@ def test_children_that_stay_keep_their_ids_and_the_models_say_so(patch, changed)
     assert named == {r.getId() for r in result.deblendedCatalog if r.getParent()}
     found = [r for r in result.deblendedCatalog if r["merge_peak_residual"]]
     assert len(found) == 3 and all(r["residual_score"] == 0.9 for r in found)
+    table = result.new_objects
+    assert set(table["id"]) == {r.getId() for r in found} and set(table["score"]) == {0.9}
+    assert set(table["nearest_known"]) <= {r.getId() for r in result.deblendedCatalog} - set(table["id"])
+    # Of what was alone the sum of its pixels, of others that of the model.
+    assert all(np.isfinite(table[f"nearest_flux_{when}_i"]).all() for when in ("before", "after"))
+    assert list(table["nearest_distance"][table["parent"] > 0]) == pytest.approx([0.2 * np.hypot(3, 1)] * 2)
+
+
+def test_parents_that_the_deblender_fails_on_keep_the_objects_that_they_had(patch, changed, caplog):
+    merged, ids = changed
+    # Alone in its footprint, what was founded is not fitted.
+    founded = merged.catalogue[-1].getId()
+    failed = ids - {founded}
+    with caplog.at_level(logging.WARNING):
+        result = patch.deblend(RedeblendTask, merged, fails_on=ids)
+    lines = [record.getMessage() for record in caplog.records if "left it out" in record.getMessage()]
+    assert sorted(lines) == [
+        f"parent {parent} keeps the objects of the deblend before: the deblender left it out (MemoryError)"
+        for parent in sorted(failed)
+    ]
+    assert patch.metadata["n_left_out"] == patch.metadata["n_restored"] == len(failed) == 2
+    before, after = _objects(patch.first), _objects(result)
+    for key, record in before.items():
+        _assert_same_record(record, after[key], (_GAINED,))
+        assert record.getId() == after[key].getId()
+    assert [after[key].getId() for key in after.keys() - before.keys()] == [founded]
+    assert all(record[_GAINED] == (record.getId() in ids) for record in result.objectParents)
+    # Downstream reads it, and another iteration does not try again for nothing.
+    model = AfwModels().read(result.scarletModelData, merged.catalogue)
+    assert failed & {parent.parent_id for parent in model}
+    assert not changed_parents(result.objectParents, merged.catalogue)
+
+
+def test_a_parent_that_had_no_objects_is_named_too(patch, changed, caplog):
+    parent = next(iter(patch.first.scarletModelData.blends))
+    with caplog.at_level(logging.WARNING):
+        first = patch.deblend(DeblendCoaddSourcesMultiTask, patch.merged, fails_on=[parent])
+        patch.deblend(RedeblendTask, changed[0], first=first, fails_on=[parent], deblend_all=True)
+    (line,) = (record.getMessage() for record in caplog.records if "left it out" in record.getMessage())
+    assert line == f"parent {parent} has no objects: the deblender left it out (MemoryError)"
+    assert patch.metadata["n_restored"] == 0
 
 
 def test_it_costs_less(patch, changed):
@@ -237,25 +211,21 @@ def test_it_costs_less(patch, changed):
 
 
 def test_nothing_changed_is_nothing_to_do(patch):
-    result = patch.deblend(RedeblendTask, patch.merged)
-    assert patch.metadata["n_changed_parents"] == 0
+    same = patch.written(read_catalogue(patch.merged.catalogue, PSEUDO))
+    result = patch.deblend(RedeblendTask, same)
+    assert patch.metadata["n_changed_parents"] == len(result.new_objects) == 0
     assert [r.getId() for r in result.deblendedCatalog] == [r.getId() for r in patch.first.deblendedCatalog]
     _same_models(result.scarletModelData, patch.first.scarletModelData)
 
 
 def test_models_of_other_bands_are_not_kept(patch, changed):
+    models = patch.first.scarletModelData
     other = LsstScarletModelData(
-        blends=patch.old.old_models.blends,
-        isolated=patch.old.old_models.isolated,
-        metadata=patch.old.old_models.metadata | {"bands": ("g", "r")},
+        blends=models.blends, isolated=models.isolated, metadata=models.metadata | {"bands": ("g", "r")}
     )
-    whole = patch.old
-    patch.old = Struct(**(whole.getDict() | {"old_models": other}))
-    try:
-        with pytest.raises(RedeblendError, match="another bands"):
-            patch.deblend(RedeblendTask, changed[0])
-    finally:
-        patch.old = whole
+    first = Struct(**(patch.first.getDict() | {"scarletModelData": other}))
+    with pytest.raises(RedeblendError, match="another bands"):
+        patch.deblend(RedeblendTask, changed[0], first=first)
 
 
 def test_the_result_can_be_written(patch, changed, tmp_path):

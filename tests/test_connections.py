@@ -171,11 +171,13 @@ def test_the_second_deblend_reads_what_residual_detection_wrote(stack, tmp_path,
         "object_deblend",
         "object_scarlet_models",
         "object_parent_patch",
+        "object_candidates_residual",
     }
     assert {name.removesuffix("_metadata") for name in _edges(graph, again, "outputs")} >= {
         "object_deblend_residual",
         "object_scarlet_models_residual",
         "object_parent_patch_residual",
+        "object_residual",
     }
     init = graph.tasks[again].init
     assert {edge.parent_dataset_type_name for edge in init.inputs.values()} == {
@@ -198,6 +200,7 @@ def test_the_older_names_and_a_later_iteration(stack, tmp_path):
         "deepCoadd_deblendedCatalog_residual",
         "deepCoadd_scarletModelData_residual",
         "object_parent_patch_residual",
+        "deepCoadd_candidates_residual2",
     }
     assert "deepCoadd_deblendedCatalog_residual2" in _edges(graph, "redeblend", "outputs")
     with pytest.raises(ValueError, match="parameter names is 'deep'; expected base-v2 or deepCoadd"):

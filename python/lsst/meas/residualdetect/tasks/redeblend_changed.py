@@ -21,12 +21,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
+from astropy.table import Table
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.afw.image import MultibandExposure
-from lsst.afw.table import Schema, SchemaMapper, SourceCatalog, SourceRecord, SourceTable
+from lsst.afw.table import SourceCatalog, SourceTable
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 from lsst.pex.config import Field
 from lsst.pipe.tasks.deblendCoaddSourcesPipeline import (
@@ -36,20 +36,20 @@ from lsst.pipe.tasks.deblendCoaddSourcesPipeline import (
     deblendBaseTemplates,
 )
 
+from ..find_missing.new_objects import new_object_table
 from .patch import PATCH_DIMENSIONS
 from .residual_scarlet_deblend import ResidualScarletDeblendTask
+from .two_deblends import changed_parents, keep_ids, left_out, list_objects, lost_parents, one_deblend
 
-__all__ = ["RedeblendConfig", "RedeblendConnections", "RedeblendError", "RedeblendTask"]
-
-
-class RedeblendError(ValueError):
-    """A first deblend that cannot be kept."""
+__all__ = ["RedeblendConfig", "RedeblendConnections", "RedeblendTask"]
 
 
 class RedeblendConnections(
     DeblendCoaddSourcesMultiConnections, dimensions=PATCH_DIMENSIONS, defaultTemplates=deblendBaseTemplates
 ):
-    """Those of DeblendCoaddSourcesMultiTask, and what the first deblend wrote."""
+    """Those of DeblendCoaddSourcesMultiTask, what the first deblend and
+    residual detection wrote, and a table of new objects.
+    """
 
     old_objects = cT.Input(
         doc="Deblended catalogue of the deblend before.",
@@ -69,6 +69,18 @@ class RedeblendConnections(
         storageClass="SourceCatalog",
         dimensions=PATCH_DIMENSIONS,
     )
+    candidates = cT.Input(
+        doc="What residual detection says of its new peaks.",
+        name="object_candidates_residual",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+    )
+    new_objects = cT.Output(
+        doc="The objects of those peaks, with fluxes of what lies nearest, before and after.",
+        name="object_residual",
+        storageClass="ArrowAstropy",
+        dimensions=PATCH_DIMENSIONS,
+    )
 
 
 class RedeblendConfig(DeblendCoaddSourcesMultiConfig, pipelineConnections=RedeblendConnections):
@@ -85,73 +97,6 @@ class RedeblendConfig(DeblendCoaddSourcesMultiConfig, pipelineConnections=Redebl
         self.multibandDeblend.retarget(ResidualScarletDeblendTask)
 
 
-def _is_same(old: SourceRecord, new: SourceRecord) -> bool:
-    """Whether two records have the same pixels and peaks."""
-    before, after = old.getFootprint(), new.getFootprint()
-    return before.spans == after.spans and [p.getId() for p in before.peaks] == [
-        p.getId() for p in after.peaks
-    ]
-
-
-def changed_parents(before: SourceCatalog, after: SourceCatalog) -> set[int]:
-    """Ids of top-level parents of ``after`` that ``before`` lacks, or has
-    with other pixels or peaks.
-    """
-    known = {record.getId(): record for record in before if not record.getParent()}
-    return {
-        record.getId()
-        for record in after
-        if record.getId() not in known or not _is_same(known[record.getId()], record)
-    }
-
-
-def _mapper(source: Schema, target: Schema) -> SchemaMapper:
-    """From one schema to another, by the names that both have."""
-    mapper = SchemaMapper(source, target)
-    for item in source:
-        if item.field.getName() in target:
-            mapper.addMapping(item.key, item.field, True)
-    return mapper
-
-
-def _keep_ids(fresh: pipe_base.Struct, old: SourceCatalog) -> int:
-    """Give children of a fresh deblend the ids that they had, in the
-    catalogue and in the models.
-
-    Returns
-    -------
-    n_kept : `int`
-        How many had one.
-    """
-    had = {(r.getParent(), int(r["deblend_peakId"])): r.getId() for r in old if r.getParent()}
-    kept: dict[int, int] = {}
-    for record in fresh.deblendedCatalog:
-        known = had.get((record.getParent(), int(record["deblend_peakId"])))
-        if known is not None:
-            kept[record.getId()] = known
-            record.setId(known)
-    for parent in fresh.scarletModelData.blends.values():
-        for blend in parent.children.values():
-            for source in blend.sources.values():
-                source.metadata["id"] = kept.get(source.metadata["id"], source.metadata["id"])
-    return len(kept)
-
-
-def _check_models(old: LsstScarletModelData, fresh: LsstScarletModelData) -> None:
-    """Models of one patch share their bands and PSFs."""
-    for name in ("bands", "psf", "model_psf"):
-        one, other = old.metadata[name], fresh.metadata[name]
-        if name == "bands":
-            same = tuple(one) == tuple(other)
-        else:
-            same = np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=1e-5, atol=1e-8)
-        if not same:
-            raise RedeblendError(
-                f"the models to keep have another {name} than those to add; set deblend_all"
-                + (f": {list(one)} and {list(other)}" if name == "bands" else "")
-            )
-
-
 class RedeblendTask(DeblendCoaddSourcesMultiTask):
     """Deblend the parents that residual detection changed, with the stack's
     deblender, and keep what it made of the others.
@@ -159,7 +104,8 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
     Objects, models and parents come in the form that the stack's task gives
     them. An object keeps its id where its parent and peak stay; one that had
     its parent to itself and now shares it gets a new one, as its old id is
-    the parent's.
+    the parent's. A parent that the deblender fails on or leaves out, of which
+    there were objects before, keeps those.
     """
 
     ConfigClass = RedeblendConfig
@@ -174,7 +120,8 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
         """Read the deblend before, and do as the stack's task does."""
         names = ("old_objects", "old_models", "old_parents")
         self._old = pipe_base.Struct(**{name: butlerQC.get(getattr(inputRefs, name)) for name in names})
-        for name in names:
+        self._candidates = butlerQC.get(inputRefs.candidates)
+        for name in (*names, "candidates"):
             delattr(inputRefs, name)
         super().runQuantum(butlerQC, inputRefs, outputRefs)
 
@@ -186,6 +133,7 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
         deconvolvedCoadds: Any,
         idFactory: Any,
         old: pipe_base.Struct | None = None,
+        candidates: Table | None = None,
     ) -> pipe_base.Struct:
         """Deblend what changed.
 
@@ -196,11 +144,15 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
         old : `lsst.pipe.base.Struct`, optional
             ``old_objects``, ``old_models`` and ``old_parents`` of the deblend
             before; what `runQuantum` read if absent.
+        candidates : `astropy.table.Table`, optional
+            Candidates that the peaks of ``mergedDetections`` were made of;
+            what `runQuantum` read if absent.
 
         Returns
         -------
         result : `lsst.pipe.base.Struct`
-            As from the stack's task.
+            As from the stack's task, and ``new_objects``, see
+            `new_object_table`.
 
         Raises
         ------
@@ -208,6 +160,7 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
             Raised if the models to keep have other bands or PSFs.
         """
         old = self._old if old is None else old
+        candidates = self._candidates if candidates is None else candidates
         every = {record.getId() for record in mergedDetections}
         changed = every if self.config.deblend_all else changed_parents(old.old_parents, mergedDetections)
         for catalogue in (old.old_objects, old.old_parents):
@@ -215,9 +168,16 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
                 idFactory.notify(int(catalogue["id"].max()))
         sources = self._makeSourceCatalog(mergedDetections, idFactory)
         fresh = self._deblend(coadds, bands, deconvolvedCoadds, sources, changed, idFactory, old)
-        n_kept = _keep_ids(fresh, old.old_objects)
+        restored = lost_parents(old.old_objects, fresh.deblendedCatalog) & changed
+        skipped = left_out(fresh.objectParents)
+        for parent, why in skipped.items():
+            what = "keeps the objects of the deblend before" if parent in restored else "has no objects"
+            self.log.warning("parent %d %s: the deblender left it out (%s)", parent, what, why)
+        n_kept = keep_ids(fresh, old.old_objects)
         self.metadata["n_parents"] = len(every)
         self.metadata["n_changed_parents"] = len(changed)
+        self.metadata["n_left_out"] = len(skipped)
+        self.metadata["n_restored"] = len(restored)
         self.log.info(
             "deblended %d of %d parents again: of their %d objects %d keep their ids",
             len(changed),
@@ -225,7 +185,14 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
             len(fresh.deblendedCatalog),
             n_kept,
         )
-        return self._with_old(fresh, old, mergedDetections, changed)
+        result = one_deblend(fresh, old, mergedDetections, changed - restored)
+        # In the order of the bands, as runQuantum sorts them.
+        objects = list_objects(
+            result, old, mergedDetections, coadds, self.config.multibandDeblend.pseudoColumns
+        )
+        scale = coadds[0].getWcs().getPixelScale().asArcseconds()
+        result.new_objects = new_object_table(objects, candidates, bands, scale)
+        return result
 
     def _deblend(
         self,
@@ -250,48 +217,4 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
             MultibandExposure.fromExposures(bands, coadds),
             MultibandExposure.fromExposures(bands, deconvolved),
             some,
-        )
-
-    def _with_old(
-        self,
-        fresh: pipe_base.Struct,
-        old: pipe_base.Struct,
-        merged: SourceCatalog,
-        changed: Collection[int],
-    ) -> pipe_base.Struct:
-        """A fresh deblend of the changed parents, and the old one of the
-        others, in the order of the merged detections.
-        """
-        place = {record.getId(): index for index, record in enumerate(merged)}
-        kept = place.keys() - set(changed)
-        if kept:
-            _check_models(old.old_models, fresh.scarletModelData)
-
-        def family(record: SourceRecord) -> int:
-            return int(record.getParent() or record.getId())
-
-        def together(one: SourceCatalog, other: SourceCatalog) -> SourceCatalog:
-            to_one, from_other = _mapper(one.schema, one.schema), _mapper(other.schema, one.schema)
-            records = [(record, to_one) for record in one]
-            records += [(record, from_other) for record in other if family(record) in kept]
-            # Those without a parent first, then the children of one parent
-            # after the other's.
-            records.sort(key=lambda pair: (pair[0].getParent() != 0, place[family(pair[0])], pair[0].getId()))
-            catalogue = SourceCatalog(SourceTable.make(one.schema))
-            for record, mapper in records:
-                added = catalogue.addNew()
-                added.assign(record, mapper)
-                if added.getId() in kept and not added.getParent():
-                    added.setFootprint(merged[place[added.getId()]].getFootprint())
-            return catalogue
-
-        models = LsstScarletModelData(metadata=fresh.scarletModelData.metadata)
-        for name in ("blends", "isolated"):
-            both = {int(i): data for i, data in getattr(old.old_models, name).items() if int(i) in kept}
-            both |= {int(i): data for i, data in getattr(fresh.scarletModelData, name).items()}
-            getattr(models, name).update({i: both[i] for i in sorted(both, key=place.__getitem__)})
-        return pipe_base.Struct(
-            deblendedCatalog=together(fresh.deblendedCatalog, old.old_objects),
-            scarletModelData=models,
-            objectParents=together(fresh.objectParents, old.old_parents),
         )

@@ -21,12 +21,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 import lsst.pipe.base as pipe_base
 
 from ..butler import DataModelError, load_catalogues, load_images, load_models
 from ..candidates import Fate
 from ..detections import Detections
 from ..find_missing import Missing, find_missing
+from ..find_missing.candidate_table import candidate_table
 from ..network.package import ModelPackage
 from ..scene import Scene
 from ..scene_model import SceneModel
@@ -131,6 +134,8 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
             said_in = unchanged if hasattr(unchanged, "metadata") else None
             annotated = pipe_base.AnnotatedPartialOutputsError.annotate(error, self, said_in, log=self.log)
             butlerQC.put(unchanged, outputRefs.new_detections)
+            nothing = candidate_table(scene, np.zeros_like(scene.images), (), ())
+            butlerQC.put(nothing, outputRefs.candidates)
             raise annotated from error
         butlerQC.put(self.catalogues.write(result.detections, catalogue), outputRefs.new_detections)
         butlerQC.put(result.candidates, outputRefs.candidates)

@@ -44,6 +44,7 @@ _BASE: Mapping[str, str] = {
     "deblend_schema": "object_deblend{}_schema",
     "deblended": "object_deblend{}",
     "parents": "object_parent_patch{}",
+    "new_objects": "object{}",
 }
 
 STACK_NAMES: Mapping[str, Mapping[str, str]] = {
@@ -120,6 +121,8 @@ def name_redeblend(config: Any, names: str, before: str, after: str) -> None:
         "deblendedCatalog": "deblended",
         "scarletModelData": "models",
         "objectParents": "parents",
+        "candidates": "candidates",
+        "new_objects": "new_objects",
     }
     _name(config, names, after, connections)
     old = {"old_objects": "deblended", "old_models": "models", "old_parents": "parents"}

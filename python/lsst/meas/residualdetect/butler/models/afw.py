@@ -25,11 +25,12 @@ import numpy as np
 from lsst.afw.table import SourceCatalog
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
+from ...scene import Array
 from ...scene_model import ParentModel, SceneModel, SourceModel
 from ..catalogues.afw import peak_ids
 from ..forms import DataModelError
 
-__all__ = ["AfwModels"]
+__all__ = ["AfwModels", "object_fluxes"]
 
 
 def _too_old(missing: str) -> DataModelError:
@@ -92,6 +93,24 @@ def _parent_model(
     elif not finite:
         failure = "its model is not finite"
     return ParentModel(parent, tuple(sources), failure=failure)
+
+
+def object_fluxes(models: LsstScarletModelData) -> dict[int, Array]:
+    """Flux of each object that has a model, its components summed.
+
+    Returns
+    -------
+    fluxes : `dict` [`int`, `numpy.ndarray`]
+        Flux in each band of the models, (band,), image units, by the
+        object's id.
+    """
+    return {
+        int(source.metadata["id"]): np.sum([part.flux for part in _components(0, source)], axis=0)
+        for data in models.blends.values()
+        for blend in _blends(data)
+        for source in blend.sources.values()
+        if source.components
+    }
 
 
 class AfwModels:
