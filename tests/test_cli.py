@@ -341,6 +341,7 @@ def test_training_without_detectron2_says_what_to_install(arguments, monkeypatch
         (("demo", "--out", "{tmp}/x"), ("jinja2", "matplotlib"), "simulate,report"),
         (("evaluate", "--out", "{tmp}/x"), ("matplotlib",), "report,simulate"),
         (("demo", "--out", "{tmp}/x"), ("galsim",), "simulate,report"),
+        (("detect", __file__, "--out", "{tmp}/x.csv", "--picture", "{tmp}/x.png"), ("matplotlib",), "report"),
     ],
 )
 def test_a_command_without_its_extra_says_what_to_install(tmp_path, arguments, modules, extra):

@@ -28,6 +28,7 @@ from ..detectors import Detector
 from ..find_missing import FindMissingOptions, Missing
 from ..io.scene_file import SceneFile
 from ..scene_model import SceneModel
+from .extras import need_extras
 
 __all__ = ["SkyOutputs", "SkyTables", "metadata", "sky_tables"]
 
@@ -142,6 +143,8 @@ class SkyOutputs:
             check_table_ending(self.catalogue)
         if self.picture is not None and self.picture.suffix.lower() != ".png":
             raise click.UsageError(f"--picture {self.picture}: expected a name that ends with .png")
+        if self.picture is not None:
+            need_extras("report")
         if self.model_images is not None:
             check_folder(self.model_images)
 
