@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -124,11 +125,12 @@ def simulate(
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 raise click.UsageError(f"--{name} goes with scene files; --tiles draws it for each tile")
         check_folder(out)
+        more: dict[str, Any] = dict(shares)
         with progress_bar("Simulating tiles", number) as progress:
             made = generate_tiles(
                 out,
                 number,
-                TileOptions(size, tuple(survey.split(",")), engines, **dict(shares)),
+                TileOptions(size, tuple(survey.split(",")), engines, **more),
                 seed,
                 jobs=jobs,
                 progress=progress,

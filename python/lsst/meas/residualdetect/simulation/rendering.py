@@ -68,7 +68,7 @@ class Stamp:
     columns: slice
     pixels: Array
 
-    def snr(self, weights: Array) -> float:
+    def snr(self, weights: npt.NDArray[np.floating]) -> float:
         """Signal-to-noise ratio over all bands of a scene of which the
         inverse variances (band, y, x) are given.
         """

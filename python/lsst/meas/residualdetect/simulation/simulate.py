@@ -132,7 +132,7 @@ def simulate_with_stamps(
         name=name,
         pixel_scale_arcsec=options.pixel_scale_arcsec,
     )
-    weights = 1 / variance
+    weights: npt.NDArray[np.floating] = 1 / variance
     if options.saturated_stars:
         # Of a stream of its own, so that the rest of the scene stays the same.
         (own,) = rng.spawn(1)
