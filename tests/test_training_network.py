@@ -40,7 +40,7 @@ from lsst.meas.residualdetect.network.package import load_package  # noqa: E402
 from lsst.meas.residualdetect.network.sky import SKY_FACTS  # noqa: E402
 from lsst.meas.residualdetect.training import TileOptions, generate_tiles  # noqa: E402
 from lsst.meas.residualdetect.training.dataset import TileCrops, crop_tile, to_detectron2  # noqa: E402
-from lsst.meas.residualdetect.training.export import export_package, write_onnx  # noqa: E402
+from lsst.meas.residualdetect.training.export import export_package, load_trained, write_onnx  # noqa: E402
 from lsst.meas.residualdetect.training.judged import Found, Judged  # noqa: E402
 from lsst.meas.residualdetect.training.settings import choose_settings  # noqa: E402
 from lsst.meas.residualdetect.training.shards import read_shard, shard_paths  # noqa: E402
@@ -213,7 +213,7 @@ def test_a_package_is_written_whole_and_read_back(cfg, tmp_path):
     )
     purities = {"simulated_purity": 0.8, "real_purity": 0.5}
     made = export_package(
-        cfg, tmp_path / "model_final.pth", tmp_path / "mine", judge, judged_on="noise", **purities
+        cfg, [tmp_path / "model_final.pth"], tmp_path / "mine", judge, judged_on="noise", **purities
     )
     package = load_package(str(tmp_path / "mine"))
     assert package.name == "mine" and package.results == made.results
@@ -223,6 +223,21 @@ def test_a_package_is_written_whole_and_read_back(cfg, tmp_path):
     assert f"SCORE_THRESH_TEST: {cut}" in (tmp_path / "mine" / "detectron2.yaml").read_text()
     for name in ("model.onnx", "weights.safetensors", "detectron2.yaml"):
         assert package.file(name).stat().st_size > 1000
+
+
+def test_weights_of_several_runs_are_averaged(cfg, tmp_path):
+    cfg.MODEL.DEVICE = "cpu"
+    paths = [tmp_path / "first.pth", tmp_path / "second.pth"]
+    for seed, path in enumerate(paths):
+        torch.manual_seed(seed)
+        torch.save({"model": Trainer.build_model(cfg).state_dict()}, path)
+    (one, other), both = (load_trained(cfg, [path]).state_dict() for path in paths), load_trained(cfg, paths)
+    assert any((one[name] != other[name]).any() for name in one)
+    for name, value in both.state_dict().items():
+        torch.testing.assert_close(value, ((one[name].double() + other[name]) / 2).to(value.dtype))
+    cfg.MODEL.FINE_FPN.OUT_CHANNELS = 32
+    with pytest.raises(ValueError, match=r"first\.pth holds another network"):
+        load_trained(cfg, paths)
 
 
 def test_the_network_sees_hardly_farther_than_the_margin_of_a_tile(cfg):

@@ -26,8 +26,18 @@ from .common import jobs_option, progress_bar
 __all__ = ["export"]
 
 
+def _checkpoint(run: Path, name: str | None) -> Path:
+    """A run's checkpoint of a name, or its last one."""
+    if name is None:
+        pointer = run / "last_checkpoint"
+        if not pointer.is_file():
+            raise FileNotFoundError(f"{run} holds no checkpoint of a training run")
+        name = pointer.read_text().strip()
+    return run / name
+
+
 @click.command(short_help="Make a model package of a trained network.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Package to write, such as models/NAME."
 )
@@ -37,7 +47,7 @@ __all__ = ["export"]
     type=click.Path(path_type=Path),
     help="Folder of cases that scores are calibrated on; see `residualdetect cases`.",
 )
-@click.option("--checkpoint", help="File in RUN; the last one if not given.")
+@click.option("--checkpoint", help="File in each RUN; the last one if not given.")
 @click.option(
     "--purity",
     type=click.FloatRange(0, 1, min_open=True),
@@ -59,7 +69,7 @@ __all__ = ["export"]
 )
 @jobs_option
 def export(
-    run: Path,
+    runs: tuple[Path, ...],
     out: Path,
     calibrate: Path,
     checkpoint: str | None,
@@ -69,6 +79,9 @@ def export(
     jobs: int,
 ) -> None:
     """Make a model package of what `residualdetect train` left in RUN.
+
+    Of several runs of one network, each trained on from the one before, the
+    weights are averaged.
 
     The package has the weights for Detectron2, the same network for ONNX
     Runtime, the calibration of scores and a threshold.
@@ -87,11 +100,11 @@ def export(
     from ..training.judged import Judged
     from ..training.judging import judge_cases
 
-    if checkpoint is None:
-        pointer = run / "last_checkpoint"
-        if not pointer.is_file():
-            raise FileNotFoundError(f"{run} holds no checkpoint of a training run")
-        checkpoint = pointer.read_text().strip()
+    checkpoints = [_checkpoint(run, checkpoint) for run in runs]
+    *others, cfg = (read_config(run / "config.yaml") for run in runs)
+    for run, other in zip(runs, others, strict=False):
+        if other.FEATURES != cfg.FEATURES:
+            raise ValueError(f"{run} and {runs[-1]} were trained on other channels, and cannot be averaged")
     names = case_names(calibrate)
     if not names:
         raise FileNotFoundError(f"{calibrate} holds no cases; make some with residualdetect cases")
@@ -101,8 +114,8 @@ def export(
             return judge_cases(folder, calibrate, names, jobs=jobs, progress=progress)
 
     package = export_package(
-        read_config(run / "config.yaml"),
-        run / checkpoint,
+        cfg,
+        checkpoints,
         out,
         judge,
         judged_on=summary_of(names),

@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.export.torchscript_patch import patch_builtin_len
 from detectron2.modeling import build_model
@@ -61,25 +60,42 @@ class _Flat(nn.Module):
         return found.pred_boxes.tensor, found.scores, found.pred_masks[:, 0]
 
 
-def load_trained(cfg: CfgNode, checkpoint: Path) -> Any:
-    """A network with the weights of one of this project's own checkpoints.
+def load_trained(cfg: CfgNode, checkpoints: Sequence[Path]) -> Any:
+    """A network with the weights of this project's own checkpoints.
 
     Parameters
     ----------
     cfg : `detectron2.config.CfgNode`
         What it was trained with.
-    checkpoint : `pathlib.Path`
-        File that `train` wrote. It is a pickle: never load one from outside.
+    checkpoints : `~collections.abc.Sequence` [`pathlib.Path`]
+        Files that `train` wrote. Of several the mean of the weights is taken,
+        which is as good as the best of them, or better, where each was
+        trained on from the one before (Wortsman et al. 2022, ICML, Model
+        soups).
 
     Returns
     -------
     network : `torch.nn.Module`
         On the CPU, ready for inference.
+
+    Raises
+    ------
+    ValueError
+        Raised with the file's name if it holds another network.
     """
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cpu"
     network = build_model(cfg)
-    DetectionCheckpointer(network).load(str(checkpoint))
+    mean: dict[str, torch.Tensor] = {}
+    for checkpoint in checkpoints:
+        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{checkpoint} holds another network than the configuration says") from error
+        for name, value in weights.items():
+            mean[name] = mean.get(name, 0) + value.double() / len(checkpoints)
+    network.load_state_dict(mean)
     return network.eval()
 
 
@@ -145,7 +161,7 @@ def _calibrated(settings: Settings) -> dict[str, Any]:
 
 def export_package(
     cfg: CfgNode,
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     folder: Path,
     judge: Callable[[Path], Judged],
     *,
@@ -164,8 +180,9 @@ def export_package(
     ----------
     cfg : `detectron2.config.CfgNode`
         What the network was trained with.
-    checkpoint : `pathlib.Path`
-        Its weights.
+    checkpoints : `~collections.abc.Sequence` [`pathlib.Path`]
+        Its weights, or those of several runs, to be averaged; see
+        `load_trained`.
     folder : `pathlib.Path`
         Package to write; it is named like its folder.
     judge : `~collections.abc.Callable`
@@ -194,7 +211,7 @@ def export_package(
         Raised if the purity is not reached on these cases, or they give too
         few candidates to calibrate with.
     """
-    network = load_trained(cfg, checkpoint)
+    network = load_trained(cfg, checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.yaml").unlink(missing_ok=True)  # no package until it is whole again
     _write_network(network, cfg, folder)
@@ -210,7 +227,7 @@ def export_package(
         "score_threshold": 0.5,
         "training": {
             "date": datetime.now(UTC).date().isoformat(),
-            "checkpoint": checkpoint.name,
+            "checkpoint": " + ".join(f"{path.parent.name}/{path.name}" for path in checkpoints),
             "iterations": cfg.SOLVER.MAX_ITER,
             "crops_per_iteration": cfg.SOLVER.IMS_PER_BATCH,
             "crop": cfg.TILES.CROP,
@@ -232,7 +249,7 @@ def export_package(
     cfg = cfg.clone()
     cfg.MODEL.RPN.MIN_OBJECTNESS = max(settings.min_objectness, cfg.MODEL.RPN.MIN_OBJECTNESS)
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = max(settings.min_score, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
-    _write_network(load_trained(cfg, checkpoint), cfg, folder)
+    _write_network(load_trained(cfg, checkpoints), cfg, folder)
     calibrated = _calibrated(settings)
     calibrated["results"]["calibration"]["cases"] = judged_on
     return write_package(folder, {**description, **calibrated}, _FILES)
