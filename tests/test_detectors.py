@@ -135,6 +135,12 @@ def test_the_task_s_config_reaches_the_options_of_the_detector():
     assert (detector.config.min_score, detector.config.band_snr) == (6.5, 2.0)
 
 
+def of_the_page():
+    """The detector that doc/detectors.md shows."""
+    page = Path(__file__).parents[1] / "doc" / "detectors.md"
+    return re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1]
+
+
 def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
     (tmp_path / "nose.py").write_text(
         "from lsst.pex.config import Config, Field\n"
@@ -145,11 +151,13 @@ def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
         "    def __init__(self, config):\n"
         "        self.length = config.length\n"
     )
+    (tmp_path / "bumps.py").write_text(of_the_page())
     about = tmp_path / "nose-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nose\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
-        "[lsst.meas.residualdetect.detectors]\nbroken = nowhere:Nose\nnose = nose:Nose\nonnx = nose:Nose\n"
+        "[lsst.meas.residualdetect.detectors]\n"
+        "broken = nowhere:Nose\nnose = nose:Nose\nonnx = nose:Nose\nbumps = bumps:Bumps\n"
     )
     script = (
         "from lsst.meas.residualdetect.detectors import load_detector\n"
@@ -157,6 +165,7 @@ def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
         "config = ResidualDetectionTask.ConfigClass(data_model='array', detector='nose')\n"
         "config.detector['nose'].length = 5\n"
         "print(load_detector('nose').length, ResidualDetectionTask(config=config).detector.length)\n"
+        "print(load_detector('bumps', height=4.0).config.height)\n"
     )
     paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -166,7 +175,8 @@ def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
         text=True,
         check=False,
     )
-    assert done.stdout.split() == ["3", "5"], done.stderr
+    assert done.stdout.split() == ["3", "5", "4.0"], done.stderr
+    assert "bumps" not in done.stderr  # which registers itself, too
     # One that cannot be used, and one of a name that is taken, do no harm.
     for words in (
         "detector 'broken' cannot be used: No module named 'nowhere'",
@@ -177,8 +187,7 @@ def test_a_package_of_somebody_else_s_adds_a_detector(tmp_path):
 
 def test_the_detector_of_the_page_finds_what_is_missing(monkeypatch):
     monkeypatch.setattr(registry, "DETECTORS", makeRegistry("Of the page alone."))
-    page = Path(__file__).parents[1] / "doc" / "detectors.md"
-    exec(re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1], {})
+    exec(of_the_page(), {})
     detector = load_detector("bumps", height=4.0)
     scene = make_scene(BLEND, rng=np.random.default_rng(2), origin=(-5, 7))
     model = make_scene(BLEND[:1], origin=(-5, 7)).images

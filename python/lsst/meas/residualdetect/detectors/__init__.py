@@ -49,7 +49,9 @@ for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 for _entry in entry_points(group=__name__):
     try:
-        DETECTORS.register(_entry.name, _entry.load())
+        _offered = _entry.load()
+        if DETECTORS.get(_entry.name) is not _offered:  # its module may have registered it
+            DETECTORS.register(_entry.name, _offered)
     except (
         ImportError,
         AttributeError,
