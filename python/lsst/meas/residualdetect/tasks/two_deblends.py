@@ -13,7 +13,6 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-
 """One deblend of two: a former one, and a fresh one of what changed."""
 
 from __future__ import annotations
