@@ -299,7 +299,7 @@ def test_simulate_writes_training_tiles(tmp_path):
 
 
 def test_training_tiles_can_be_of_a_kind(tmp_path):
-    arguments = ("simulate", "--tiles", "-n", 1, "--size", 96, "--seed", 5)
+    arguments = ("simulate", "--tiles", "-n", 1, "--size", 64, "--seed", 5)
     masked = []
     for share in (0, 1):
         out = tmp_path / str(share)
