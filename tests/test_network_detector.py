@@ -370,8 +370,11 @@ def test_a_network_of_another_interface_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("name", "module"), [("onnx", "onnxruntime"), ("detectron2", "detectron2")])
 def test_a_missing_runtime_is_named(package, monkeypatch, name, module):
+    for part in [part for part in sys.modules if part.startswith(f"{module}.")]:
+        monkeypatch.delitem(sys.modules, part)
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, f"lsst.meas.residualdetect.network.{name}", raising=False)
+    monkeypatch.delattr(f"lsst.meas.residualdetect.network.{name}", raising=False)
     with pytest.raises(DetectorError, match=f"detector '{name}' cannot be used here: .*; it needs {module}"):
         load_detector(name, str(package.folder))
 
