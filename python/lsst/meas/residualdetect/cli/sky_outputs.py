@@ -141,9 +141,9 @@ class SkyOutputs:
                 check_parent(path)
         if self.catalogue is not None:
             check_table_ending(self.catalogue)
-        if self.picture is not None and self.picture.suffix.lower() != ".png":
-            raise click.UsageError(f"--picture {self.picture}: expected a name that ends with .png")
         if self.picture is not None:
+            if self.picture.suffix.lower() != ".png":
+                raise click.UsageError(f"--picture {self.picture}: expected a name that ends with .png")
             need_extras("report")
         if self.model_images is not None:
             check_folder(self.model_images)

@@ -31,6 +31,7 @@ from ..psf_images import difference_kernels, gaussian_psf
 from ..scene import Array, Scene
 from ..scene_model import SourceModel, render, seen_box
 from ..simulation.flaws import with_wrong_psfs
+from ..simulation.log_uniform import log_uniform
 from ..simulation.rendering import Stamp
 from ..truth.blends import told_of
 from ..truth.evaluation import EvaluationOptions
@@ -170,10 +171,6 @@ def _truth(
     return truth
 
 
-def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(*np.log(limits))))
-
-
 def _place(
     host: Host, taken: npt.NDArray[np.float64], options: LessonOptions, rng: np.random.Generator
 ) -> tuple[int, int] | None:
@@ -182,7 +179,7 @@ def _place(
     """
     for _ in range(20):
         anchor = host.peaks[int(rng.integers(len(host.peaks)))]
-        away, angle = _log_uniform(options.separation_pix, rng), rng.uniform(0, 2 * np.pi)
+        away, angle = log_uniform(options.separation_pix, rng), rng.uniform(0, 2 * np.pi)
         pixel = nearest_pixel(anchor + away * np.array([np.sin(angle), np.cos(angle)]))
         y, x = pixel.tolist()
         if not is_inside(pixel, host.footprint.shape):
@@ -234,7 +231,7 @@ def draw_lesson(
     """
     scene = host.scene
     blur = rng.uniform(0.5, options.max_blur_pix) if rng.random() < options.blurred else 0.0
-    factor = _log_uniform((1.0, options.max_variance_factor), rng) if rng.random() < options.noisier else 1.0
+    factor = log_uniform((1.0, options.max_variance_factor), rng) if rng.random() < options.noisier else 1.0
     if blur or factor > 1:
         scene = make_worse(scene, blur, factor, rng)
     psf = gaussian_psf(_MODEL_SIGMA_PIX, (_MODEL_PSF_SIDE, _MODEL_PSF_SIDE))
@@ -261,7 +258,7 @@ def draw_lesson(
         unit = _stamp(light.at(*place), kernels, scene)
         if unit is None or not (strength := unit.snr(weights)) > 0:
             continue
-        stamp = replace(unit, pixels=unit.pixels * np.float32(_log_uniform(options.snr, rng) / strength))
+        stamp = replace(unit, pixels=unit.pixels * np.float32(log_uniform(options.snr, rng) / strength))
         images[:, stamp.rows, stamp.columns] += stamp.pixels
         where = np.array(place, float)
         taken = np.concatenate([taken, where[None]])

@@ -25,6 +25,7 @@ from scipy import ndimage
 
 from ..mask_bits import set_bit
 from ..scene import Scene
+from .log_uniform import log_uniform
 
 __all__ = ["add_saturated_star"]
 
@@ -37,10 +38,6 @@ _SPIKE_OVER_HALO = (2.0, 30.0)
 _SATURATES_AT = (150.0, 600.0)
 # Variance of a pixel's light over the light: one over the noise of the sky in electrons.
 _SHOT_NOISE = (1e-3, 1e-2)
-
-
-def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(*np.log(limits))))
 
 
 def _wrinkles(shape: tuple[int, int], angle: Field, rng: np.random.Generator) -> Field:
@@ -78,15 +75,15 @@ def add_saturated_star(scene: Scene, rng: np.random.Generator) -> Scene:
     halo = (np.maximum(radius, 2.0) / 20) ** -rng.uniform(*_HALO_SLOPE)
     wrinkled = halo * _wrinkles(scene.shape, angle, rng)
     turn, thick = rng.uniform(0, np.pi), rng.uniform(0.8, 3.0)
-    n_arms, strength = int(rng.choice((2, 2, 3))), _log_uniform(_SPIKE_OVER_HALO, rng)
+    n_arms, strength = int(rng.choice((2, 2, 3))), log_uniform(_SPIKE_OVER_HALO, rng)
     for arm in range(n_arms):
         direction = turn + np.pi * arm / n_arms
         across = y * np.cos(direction) - x * np.sin(direction)
         wrinkled = wrinkled + strength * halo * np.exp(-0.5 * np.square(across / thick))
 
     sigma = np.sqrt(np.nanmedian(np.where(np.isfinite(scene.variance), scene.variance, np.nan), axis=(1, 2)))
-    level, shot = _log_uniform(_HALO_AT_20_PIX, rng), _log_uniform(_SHOT_NOISE, rng)
-    limit = _log_uniform(_SATURATES_AT, rng)
+    level, shot = log_uniform(_HALO_AT_20_PIX, rng), log_uniform(_SHOT_NOISE, rng)
+    limit = log_uniform(_SATURATES_AT, rng)
     light = np.empty(scene.images.shape)
     for plane in light:  # the optics are the same, the seeing and the star's colour are not
         own = ndimage.gaussian_filter(wrinkled, rng.uniform(0, 1.5), mode="nearest")

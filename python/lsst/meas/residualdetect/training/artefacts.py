@@ -25,15 +25,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..scene import Scene
+from ..simulation.log_uniform import log_uniform
 
 __all__ = ["ARTEFACTS", "add_artefacts"]
 
 Field = npt.NDArray[np.float64]
 _Shape = tuple[int, int]
-
-
-def _log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _sign(rng: np.random.Generator, negative: float) -> float:
@@ -51,7 +48,7 @@ def _trail(shape: _Shape, rng: np.random.Generator) -> Field:
     y, x = _place(shape, rng)
     angle = rng.uniform(0, np.pi)
     across = y * np.cos(angle) - x * np.sin(angle)
-    return _log_uniform(0.7, 60, rng) * np.exp(-0.5 * np.square(across / rng.uniform(1.3, 5)))
+    return log_uniform((0.7, 60), rng) * np.exp(-0.5 * np.square(across / rng.uniform(1.3, 5)))
 
 
 def _ghost(shape: _Shape, rng: np.random.Generator) -> Field:
@@ -63,7 +60,7 @@ def _ghost(shape: _Shape, rng: np.random.Generator) -> Field:
     if rng.random() < 0.6:
         hole = outer * rng.uniform(0.2, 0.8)
         disk = disk / (1 + np.exp(np.clip((hole - radius) / soft, -50, 50)))
-    return _log_uniform(0.2, 5, rng) * disk
+    return log_uniform((0.2, 5), rng) * disk
 
 
 def _step(shape: _Shape, rng: np.random.Generator) -> Field:
@@ -74,13 +71,13 @@ def _step(shape: _Shape, rng: np.random.Generator) -> Field:
         side = side & (x > 0)
     elif rng.random() < 0.5:
         side = x > 0
-    return np.asarray(_sign(rng, 0.5) * _log_uniform(0.2, 3, rng) * side, np.float64)
+    return np.asarray(_sign(rng, 0.5) * log_uniform((0.2, 3), rng) * side, np.float64)
 
 
 def _slope(shape: _Shape, rng: np.random.Generator) -> Field:
     """A background that was subtracted with too coarse, or too fine, a mesh."""
     smooth = ndimage.gaussian_filter(rng.standard_normal(shape), rng.uniform(10, 40), mode="wrap")
-    return np.asarray(_log_uniform(0.15, 1.2, rng) * smooth / smooth.std())
+    return np.asarray(log_uniform((0.15, 1.2), rng) * smooth / smooth.std())
 
 
 def _cosmic_rays(shape: _Shape, rng: np.random.Generator) -> Field:
@@ -88,14 +85,14 @@ def _cosmic_rays(shape: _Shape, rng: np.random.Generator) -> Field:
     image = np.zeros(shape)
     for _ in range(int(rng.integers(1, 12))):
         y, x = _place(shape, rng)
-        angle, length = rng.uniform(0, np.pi), _log_uniform(0.7, 12, rng)
+        angle, length = rng.uniform(0, np.pi), log_uniform((0.7, 12), rng)
         along, across = (
             x * np.cos(angle) + y * np.sin(angle),
             y * np.cos(angle) - x * np.sin(angle),
         )
         width = rng.uniform(0.4, 0.9)
         near = np.exp(-0.5 * np.square(across / width)) * (np.abs(along) <= length / 2 + width)
-        image += _log_uniform(4, 200, rng) * near
+        image += log_uniform((4, 200), rng) * near
     return image
 
 
@@ -105,7 +102,7 @@ def _columns(shape: _Shape, rng: np.random.Generator) -> Field:
     for _ in range(int(rng.integers(1, 4))):
         first, width = int(rng.integers(shape[1])), int(rng.integers(1, 3))
         begins = int(rng.integers(shape[0])) if rng.random() < 0.5 else 0
-        image[begins:, first : first + width] += _sign(rng, 0.4) * _log_uniform(0.7, 40, rng)
+        image[begins:, first : first + width] += _sign(rng, 0.4) * log_uniform((0.7, 40), rng)
     return image.T.copy() if shape[0] == shape[1] and rng.random() < 0.3 else image
 
 
@@ -136,7 +133,7 @@ def _star_light(scene: Scene, rng: np.random.Generator) -> npt.NDArray[np.float6
         along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
         light += np.exp(-0.5 * np.square(across / width) - np.abs(along) / reach)
     halo = rng.uniform(0, 1) / (1 + np.square(np.hypot(y, x) / rng.uniform(5, 20))) ** 1.5
-    strength = _log_uniform(1e-3, 3e-2, rng) * np.exp(rng.normal(0, 0.3, len(scene.bands)))
+    strength = log_uniform((1e-3, 3e-2), rng) * np.exp(rng.normal(0, 0.3, len(scene.bands)))
     tops = np.clip(pixels[:, peak[0], peak[1]], 0, None)
     return np.asarray((strength * tops)[:, None, None] * (light + halo))
 

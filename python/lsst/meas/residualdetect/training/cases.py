@@ -38,6 +38,7 @@ from ..lessons.hosts import Host, read_hosts
 from ..lessons.lesson import LessonOptions, draw_lesson
 from ..scene import Scene
 from ..scene_model import SceneModel
+from ..simulation.log_uniform import log_uniform
 from ..threads import in_processes
 from ..truth.degradation import Degradation, degraded
 from ..truth.known_scenes import KnownScene, Truth, read_known_scene
@@ -211,7 +212,7 @@ def _make(folder: Path, name: str, options: CaseOptions) -> None:
     if population == "degraded":
         assert options.blends is not None
         better = read_known_scene(options.blends / f"{which}.npz", options.pixel_scale_arcsec)
-        worse = Degradation(float(rng.uniform(*_SEEING)), float(np.exp(rng.uniform(*np.log(_DEPTH)))))
+        worse = Degradation(float(rng.uniform(*_SEEING)), log_uniform(_DEPTH, rng))
         known = degraded(better, worse, rng, engine=options.engine)
         _write(folder, name, known, deblend(known.scene, known.detections.parents, engine=options.engine))
         return

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..simulation import SimulationOptions
+from ..simulation.log_uniform import log_uniform
 
 __all__ = ["TileOptions", "Variation", "draw_variation"]
 
@@ -160,17 +161,12 @@ class Variation:
     forgotten: float = 0.0
 
 
-def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
-    low, high = np.log(limits)
-    return float(np.exp(rng.uniform(low, high)))
-
-
 def _exposure(limits: tuple[float, float], rng: np.random.Generator) -> float:
     shortest, longest = limits
     chance = rng.random()
     if chance < 0.4:
         return longest
-    return _log_uniform((max(shortest, longest / 10) if chance < 0.8 else shortest, longest), rng)
+    return log_uniform((max(shortest, longest / 10) if chance < 0.8 else shortest, longest), rng)
 
 
 def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
@@ -202,10 +198,10 @@ def draw_variation(options: TileOptions, rng: np.random.Generator) -> Variation:
         simulation,
         bands=bands,
         shape=(options.size, options.size),
-        density=_log_uniform(options.density, rng),
+        density=log_uniform(options.density, rng),
         exposure_factor=_exposure(options.exposure, rng),
         depth_scatter=options.depth_scatter if rng.random() < 0.5 else 0.0,
-        star_density=_log_uniform(options.star_density, rng),
+        star_density=log_uniform(options.star_density, rng),
         seeing_scatter=0.08,
         psf_ellipticity=0.03,
         psf_profile="moffat" if rng.random() < 0.3 else "kolmogorov",
