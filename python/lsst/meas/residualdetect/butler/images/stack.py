@@ -94,7 +94,7 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
     if first is None:
         raise SceneError("there is no coadd")
     shape = (n_bands, *first.shape)
-    images, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    images, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     mask: Mask = np.zeros(shape, np.int32)
     planes = dict(first.mask_planes)
     bands: list[str] = []
