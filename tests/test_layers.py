@@ -98,3 +98,7 @@ def test_a_name_has_one_meaning():
     # What the Butler holds has a form each in three folders, of one name.
     names = {("butler", module[-1]) if module[0] == "butler" else module for module in modules}
     assert not [name for name, n in Counter(module[-1] for module in names).items() if n > 1]
+
+
+def test_what_is_frozen_stays_so():
+    assert not [str(path) for path in FILES if "object.__setattr__" in path.read_text()]
