@@ -265,13 +265,6 @@ def test_demo_runs_from_pixels_to_report(tmp_path, monkeypatch):
     assert {"detectPeaks", "deblend", "residualDetection", "redeblend", "evaluate"} == set(summary["seconds"])
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "data:image/png;base64," in page
-    report = invoke("report", tmp_path / "demo" / "repo", "residuals", "--out", tmp_path / "again.html")
-    assert report.exit_code == 0, report.output
-    small = ("--out", tmp_path / "small.html", "--show", "patch_pix=20", "--show", "max_others=1")
-    assert invoke("report", tmp_path / "demo" / "repo", "residuals", *small).exit_code == 0
-    assert "shown: 20 x 20 of 100 x 100 pixels" in (tmp_path / "small.html").read_text()
-    missing = invoke("report", tmp_path / "demo" / "repo", "nothing", "--out", tmp_path / "x.html")
-    assert "no collection 'nothing'" in missing.output
 
 
 def test_demo_does_not_replace_what_is_not_its_own(tmp_path):

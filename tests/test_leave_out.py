@@ -220,6 +220,21 @@ def test_the_command_writes_tables_and_pictures(folder, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("hsc_blends_split", "hsc_"),  # comes with the package
+        ("no_split", "no_split.yaml is in none of"),
+        ("no_split.yaml", "No such file"),
+    ],
+)
+def test_a_split_that_names_no_scene_is_said(folder, tmp_path, split, words):
+    arguments = ["evaluate", "--scenes", str(folder), "--split", split, "--leave-out", "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert words in result.output and len(result.output.splitlines()) == 1
+
+
 def test_leaving_out_needs_scenes(tmp_path):
     result = CliRunner().invoke(main, ["evaluate", "--leave-out", "--out", str(tmp_path)])
     assert result.exit_code == 2 and "--scenes" in result.output

@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,16 @@ def test_a_purity_out_of_reach_is_said_to_be() -> None:
     figures = judge_marks(table[1:], 0.99)
     assert figures["reaches"] is None and figures["surely_reaches"] is None
     assert figures["best"]["value"] < 0.99
+    assert figures["surest"]["interval"][0] >= figures["best"]["interval"][0]
+
+
+def test_one_sure_mark_is_not_the_surest() -> None:
+    table, _ = candidates(200, 6)
+    table["mark"][:] = Mark.REAL
+    table["mark"][20::5] = Mark.ARTEFACT
+    figures = judge_marks(table, 0.99)
+    assert figures["surely_reaches"] is None
+    assert figures["surest"]["n_candidates"] == 20
 
 
 def test_what_no_threshold_would_make_a_peak_is_left_out() -> None:
@@ -181,7 +192,12 @@ def test_the_command_reads_prints_and_writes(tmp_path: Path) -> None:
     assert figures["purity"]["value"] == pytest.approx(judge_marks(table, 0.8)["purity"]["value"])
     percent = f"{100 * figures['purity']['value']:.0f} %"
     assert f"Purity of the new peaks: {percent}" in done.output
-    assert "Purity is 80 % or more from a score of 0." in " ".join(done.output.split())
+    lines = done.output.splitlines()
+    assert any(line.startswith("Purity is 80 % or more from a score of 0.") for line in lines)
+    # A row a stratum, none of it on a second line.
+    rows = [line for line in lines if re.match(r" *0\.\d+ to [01]", line)]
+    assert len(rows) == len(figures["by_score"])
+    assert all(re.search(r"\d+ % \(\d+ % to \d+ %\) *$", row) for row in rows)
 
 
 def test_a_table_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from lsst.meas.residualdetect.tasks.read_run import last_iteration, read_patches
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask
 
 PIPELINE = pipeline_path("embedded.yaml")
+FIRST = f"{PIPELINE}#firstIteration"
 
 INTO_OUT = ("-i", COADDS_COLLECTION, "-o", "out", "--register-dataset-types")
 
@@ -158,10 +159,21 @@ def test_a_report_can_be_made_with_and_without_truth(run, tmp_path):
     mixed = CliRunner().invoke(main, ["report", str(run.repo), "out", "--out", str(tmp_path / "r.html")])
     assert mixed.exit_code == 0, mixed.output
     assert json.loads((tmp_path / "summary.json").read_text())["n_recovered"] == 1
+    small = ["--iteration", "1", "--show", "patch_pix=20", "--show", "max_others=1"]
     first = CliRunner().invoke(
-        main, ["report", str(run.repo), "out", "--iteration", "1", "--out", str(tmp_path / "r.html")]
+        main, ["report", str(run.repo), "out", *small, "--out", str(tmp_path / "r.html")]
     )
     assert first.exit_code == 0, first.output
+    assert "shown: 20 x 20 of 64 x 60 pixels" in (tmp_path / "r.html").read_text()
+
+
+def test_a_report_of_no_run_names_the_collection(run, tmp_path):
+    missing = CliRunner().invoke(
+        main, ["report", str(run.repo), "nothing", "--out", str(tmp_path / "r.html")]
+    )
+    assert missing.exit_code != 0
+    assert "no collection 'nothing'" in missing.output
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_a_report_of_real_data_says_what_was_found(tmp_path):
@@ -228,15 +240,19 @@ def test_a_run_can_be_read_back(run):
 def test_a_stopped_run_goes_on_where_it_was(tmp_path):
     repo = tmp_path / "repo"
     ingest_scenes(create_repository(repo), [make_blend(1)])
-    first = ("-i", COADDS_COLLECTION, "--output-run", "one", "--register-dataset-types")
-    stopped = pipetask(repo, f"{PIPELINE}#detectPeaks,deblend", *first)
+    into = ("-i", COADDS_COLLECTION, "--output-run", "one", "--register-dataset-types")
+    stopped = pipetask(repo, f"{PIPELINE}#detectPeaks,deblend", *into)
     assert stopped.returncode == 0, stopped.stderr
-    again = pipetask(repo, f"{PIPELINE}#firstIteration", *first)
-    assert again.returncode != 0
-    assert "--extend-run" in again.stderr
-    resumed = pipetask(repo, f"{PIPELINE}#firstIteration", *first, "--extend-run", "--skip-existing")
+    resumed = pipetask(repo, FIRST, *CLASSICAL[:2], *into, "--extend-run", "--skip-existing")
     assert resumed.returncode == 0, resumed.stderr
     assert "Executed 3 quanta successfully" in resumed.stderr
+
+
+def test_a_run_that_is_there_is_not_written_into(run):
+    into = run.butler.collections.get_info("out").children[0]
+    again = pipetask(run.repo, FIRST, *CLASSICAL[:2], "-i", COADDS_COLLECTION, "--output-run", into)
+    assert again.returncode != 0
+    assert "--extend-run" in again.stderr
 
 
 @pytest.fixture
@@ -248,9 +264,6 @@ def tiny(tmp_path):
         return tmp_path / "repo"
 
     return make
-
-
-FIRST = f"{PIPELINE}#firstIteration"
 
 
 def _failure(done) -> str:

@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import resource
 import shutil
 import signal
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from lsst.daf.butler import Butler
+from lsst.daf.butler import Butler, DatasetType
 
 from conftest import make_blend, make_scene
 from lsst.meas.residualdetect import SceneError
@@ -47,6 +49,7 @@ from lsst.meas.residualdetect.butler.repository import (
 )
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.common import ended_by_signals
+from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.io.fits_coadd import write_coadd
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 
@@ -291,3 +294,18 @@ def test_a_full_disk_leaves_nothing_and_is_named(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
     assert result.exit_code and "repo cannot be written" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["blend.npz"]
+
+
+def test_a_repository_of_others_takes_what_the_tasks_write_by_a_line(tmp_path):
+    page = (Path(__file__).parents[1] / "doc" / "files.md").read_text()
+    (line,) = re.findall(r"^includeConfigs: .*$", page, re.MULTILINE)
+    Butler.makeRepo(str(tmp_path))
+    config = tmp_path / "butler.yaml"
+    config.write_text(f"{line}\n{config.read_text()}")
+    butler = Butler.from_config(str(tmp_path), run="run")
+    dataset_type = DatasetType("found", ("skymap",), "ArrayDetections", universe=butler.dimensions)
+    butler.registry.registerDatasetType(dataset_type)
+    insert = {"name": "made", "hash": b"made", "tract_max": 1, "patch_nx_max": 1, "patch_ny_max": 1}
+    butler.registry.insertDimensionData("skymap", insert)
+    butler.put(detect(make_blend(1).scene), dataset_type, skymap="made")
+    assert len(butler.get(dataset_type, skymap="made").peaks) == 3

@@ -48,6 +48,7 @@ __all__ = [
     "jobs_option",
     "limit_option",
     "limits_of",
+    "number_of",
     "number_option",
     "options_of",
     "pipeline_path",
@@ -200,6 +201,11 @@ def options_of(cls: type[_Options], given: Sequence[str], option: str) -> _Optio
         return cls(**values)
     except ValueError as error:
         raise click.UsageError(f"{option}: {error}") from error
+
+
+def number_of(number: int, what: str) -> str:
+    """A number of things, in words."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from .common import (
     detection_option,
     engine_option,
     folder_option,
+    number_of,
     options_of,
     progress_bar,
     values_option,
@@ -100,4 +101,4 @@ def deblend(
                 for reason in parent.unmodelled.values():
                     click.echo(f"{path}: {reason}; it has no model", err=True)
             progress(1)
-    click.echo(f"{n_scenes} scene files in {out}")
+    click.echo(f"{number_of(n_scenes, 'scene file')} in {out}")

@@ -33,6 +33,7 @@ from ..scene_model import SceneModel
 from .common import (
     check_parent,
     detection_option,
+    number_of,
     options_of,
     progress_bar,
     search_of,
@@ -209,4 +210,4 @@ def detect(
     else:
         with whole_file(out) as temporary, temporary.open("w", newline="") as stream:
             csv.writer(stream).writerows([_COLUMNS, *rows])
-    click.echo(f"{len(rows)} new sources in {len(scenes) or 1} scene{'s' * (len(scenes) > 1)}: {out}")
+    click.echo(f"{number_of(len(rows), 'new source')} in {number_of(len(scenes) or 1, 'scene')}: {out}")

@@ -45,6 +45,7 @@ from .common import (
     values_option,
 )
 from .extras import need_extras
+from .training_options import config_path
 
 if TYPE_CHECKING:
     from ..experiments.comparison_options import ComparisonOptions
@@ -76,8 +77,8 @@ __all__ = ["evaluate"]
 )
 @click.option(
     "--split",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Only those scene files that the list validation of this YAML file names.",
+    help="Only those scene files that the list validation names of a YAML file, or of a name under"
+    " config/training such as hsc_blends_split.",
 )
 @click.option("--pixel-scale", type=float, help="Side of their pixels in arcsec, if they do not say it.")
 @click.option("--leave-out", is_flag=True, help="Withhold every known peak of the scene files once.")
@@ -130,7 +131,7 @@ def evaluate(
     size: int,
     populations: tuple[str, ...],
     scenes: tuple[Path, ...],
-    split: Path | None,
+    split: str | None,
     pixel_scale: float | None,
     leave_out: bool,
     degrade: str | None,
@@ -199,13 +200,13 @@ def evaluate(
     )
 
 
-def _paths(scenes: Sequence[Path], split: Path | None) -> list[Path]:
+def _paths(scenes: Sequence[Path], split: str | None) -> list[Path]:
     if not scenes:
         return []
     from ..truth.blends import read_split
     from ..truth.known_scenes import scene_paths
 
-    return scene_paths(scenes, read_split(split)["validation"] if split else None)
+    return scene_paths(scenes, read_split(config_path(split))["validation"] if split else None)
 
 
 def _file_sky(

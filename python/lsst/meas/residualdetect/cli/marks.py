@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -47,12 +48,17 @@ def _score(point: Mapping[str, Any]) -> str:
 
 
 def _print(figures: Mapping[str, Any]) -> None:
-    out = Console(highlight=False)
+    out = Console(highlight=False, soft_wrap=True)
     counts = ", ".join(f"{figures[f'n_{mark}']} {mark}" for mark in ("real", "artefact", "unsure"))
     worst, best = figures["purity"]["if_unsure"]
-    table = Table(title="Purity by score", title_justify="left")
-    for name in ("score", "mean", "candidates", "real", "artefact", "unsure", "purity, 68 %"):
-        table.add_column(name, justify="right")
+    table = Table(
+        title="Candidates by score, and their purity",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("score", "mean", "all", "real", "artefact", "unsure", "purity, 68 %"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in figures["by_score"]:
         table.add_row(
             f"{row['low']:.3g} to {row['high']:.3g}",
@@ -70,10 +76,13 @@ def _print(figures: Mapping[str, Any]) -> None:
             "of which none was told real or artefact."
         )
     wanted = _percent(figures["wanted"])
-    for key, which in (("reaches", ""), ("surely_reaches", ", its whole interval,")):
+    for key, otherwise, which in (
+        ("reaches", "best", ""),
+        ("surely_reaches", "surest", ", its whole interval,"),
+    ):
         point = figures[key]
         if point is None:
-            best = figures["best"]
+            best = figures[otherwise]
             out.print(
                 f"At no score is purity{which} {wanted} or more; "
                 f"the highest is {_with_interval(best)}, from {_score(best)}."

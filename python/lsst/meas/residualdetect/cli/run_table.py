@@ -55,7 +55,8 @@ def _text(value: Any) -> str:
 def print_summary(summary: Mapping[str, Any], usage: Mapping[str, Usage], detector: str) -> None:
     """Print the figures of a run and what each task took."""
     console = Console(highlight=False)
-    figures = Table(title=f"Residual detection with {detector}")
+    console.print(f"Residual detection with {detector}", soft_wrap=True)
+    figures = Table()
     figures.add_column("figure")
     figures.add_column("value", justify="right")
     for label, key in _ROWS:

@@ -28,6 +28,7 @@ from .common import (
     engines_option,
     folder_option,
     jobs_option,
+    number_of,
     number_option,
     progress_bar,
     seed_option,
@@ -135,7 +136,7 @@ def simulate(
                 jobs=jobs,
                 progress=progress,
             )
-        click.echo(f"{number} tiles in {out}, {made} of them new")
+        click.echo(f"{number_of(number, 'tile')} in {out}, {made} of them new")
         return
     if shares:
         raise click.UsageError("--share goes with --tiles")
@@ -152,4 +153,4 @@ def simulate(
             number, options, seed, jobs=jobs, progress=progress, catalogue=table
         ):
             write_scene_file(out / f"{scene.name}.npz", SceneFile(scene, truth=truth))
-    click.echo(f"{number} scene files in {out}")
+    click.echo(f"{number_of(number, 'scene file')} in {out}")

@@ -26,6 +26,7 @@ from .common import (
     engines_option,
     folder_option,
     jobs_option,
+    number_of,
     number_option,
     progress_bar,
     seed_option,
@@ -77,4 +78,4 @@ def tiles(
     check_folder(out)
     with progress_bar("Making tiles", number) as progress:
         made = generate_host_tiles(out, number, options, seed, jobs=jobs, progress=progress)
-    click.echo(f"{number} tiles in {out}, {made} of them new")
+    click.echo(f"{number_of(number, 'tile')} in {out}, {made} of them new")

@@ -177,7 +177,8 @@ def judge_marks(table: Table, wanted: float) -> Mapping[str, Any]:
         unsure are artefacts or real; ``by_score``, the same for strata of
         all candidates, highest first; ``reaches``, the lowest score from
         which purity is as wanted, and ``surely_reaches``, from which the
-        lower end of its interval is; `None` if there is none. ``kept`` is
+        lower end of its interval is; `None` if there is none. ``best`` and
+        ``surest`` are where purity and the lower end are highest. ``kept`` is
         the share of the real ones that is above a threshold. Intervals
         are 68 %.
 
@@ -211,4 +212,5 @@ def judge_marks(table: Table, wanted: float) -> Mapping[str, Any]:
         "reaches": _lowest(points, [point["value"] >= wanted for point in points]),
         "surely_reaches": _lowest(points, [point["interval"][0] >= wanted for point in points]),
         "best": max(points, key=lambda point: point["value"]),
+        "surest": max(points, key=lambda point: point["interval"][0]),
     }
