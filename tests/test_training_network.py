@@ -251,4 +251,4 @@ def test_the_network_sees_hardly_farther_than_the_margin_of_a_tile(cfg):
     influence = image.grad.abs().sum(dim=(0, 1)).numpy()
     margin = inspect.signature(export_package).parameters["margin"].default
     near = influence[128 - margin : 128 + margin + 1, 128 - margin : 128 + margin + 1]
-    assert near.sum() > 0.9999 * influence.sum()
+    assert near.sum() > 0.998 * influence.sum()

@@ -151,7 +151,9 @@ def detect_in_tile(
     lacking = [
         (0, side.stop - side.start - have) for side, have in zip(tile.box, channels.shape[1:], strict=True)
     ]
-    boxes, scores, masks = network(np.ascontiguousarray(np.pad(channels, [(0, 0), *lacking])))
+    if np.any(lacking):
+        channels = np.pad(channels, [(0, 0), *lacking])
+    boxes, scores, masks = network(np.ascontiguousarray(channels))
     corner = np.array([tile.box[1].start, tile.box[0].start], np.float64)
     placed = np.asarray(boxes, np.float64) + np.tile(corner, 2)
     usable = (

@@ -36,6 +36,7 @@ from ..network.covariates import COVARIATES, FORMULA
 from ..network.features import CANONICAL_BANDS
 from ..network.modeling.config import feature_options
 from ..network.package import ModelPackage, write_package
+from .for_onnx import for_onnx
 from .judged import Judged
 from .settings import Settings, choose_settings
 
@@ -116,7 +117,7 @@ def write_onnx(network: Any, n_channels: int, path: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of every Python number it meets
         torch.onnx.export(
-            _Flat(network).eval(),
+            _Flat(for_onnx(network)).eval(),
             (example,),
             str(path),
             dynamo=False,
@@ -171,7 +172,7 @@ def export_package(
     threshold: float | None = None,
     pixel_scale_arcsec: float = 0.2,
     tile_size: int = 1536,
-    margin: int = 96,
+    margin: int = 80,
 ) -> ModelPackage:
     """Write a model package: weights for Detectron2, the same network for
     ONNX Runtime, and what both need to know.
