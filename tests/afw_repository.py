@@ -217,7 +217,8 @@ def pipetask_command(
 ) -> tuple[list[str], dict[str, str]]:
     """A run of a pipeline, and its environment."""
     program = str(Path(sys.executable).with_name("pipetask"))
-    inputs = ",".join([first, *(("out", RUN) if first != RUN else ())]) if first else RUN
+    run = f"{RUN},skymaps"
+    inputs = ",".join([first, *(("out", run) if first != RUN else ())]) if first else run
     into_out = ("-b", str(repo), "-i", inputs, "-o", output, "--register-dataset-types")
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -21,6 +21,7 @@ needs the stack.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from lsst.pipe.base import Struct
 from lsst.pipe.tasks.deblendCoaddSourcesPipeline import DeblendCoaddSourcesMultiTask
 
 from afw_patch import PSEUDO, Patch
+from afw_repository import select
 from lsst.meas.residualdetect.butler.catalogues.afw import read_catalogue
 from lsst.meas.residualdetect.butler.models.afw import AfwModels
 from lsst.meas.residualdetect.tasks.redeblend_changed import RedeblendTask
@@ -166,6 +168,26 @@ def test_children_that_stay_keep_their_ids_and_the_models_say_so(patch, changed)
     # Of what was alone the sum of its pixels, of others that of the model.
     assert all(np.isfinite(table[f"nearest_flux_{when}_i"]).all() for when in ("before", "after"))
     assert list(table["nearest_distance"][table["parent"] > 0]) == pytest.approx([0.2 * np.hypot(3, 1)] * 2)
+
+
+def test_new_ids_are_nobody_s_where_no_parent_was_founded(patch, changed):
+    founded = changed[0].catalogue[-1].getId()
+    some = select(changed[0].catalogue, lambda record: record.getId() != founded)
+    result = patch.deblend(RedeblendTask, replace(changed[0], catalogue=some))
+    had = {r.getId() for x in (patch.first.deblendedCatalog, patch.first.objectParents) for r in x}
+    old = _objects(patch.first)
+    new = {r.getId() for key, r in _objects(result).items() if key not in old}
+    parts = [r.getId() for r in result.objectParents if r.getParent() in changed[1]]
+    # What had its parent to itself is new, too.
+    assert len(new) == 3 and parts and min(*new, *parts) > max(had)
+
+
+def test_a_parent_founded_with_an_object_s_id_is_refused(patch, changed):
+    some = changed[0].catalogue.copy(deep=True)
+    child = next(r.getId() for r in patch.first.deblendedCatalog if r.getParent())
+    some[-1].setId(child)
+    with pytest.raises(RedeblendError, match=f"{child} is the id of two records"):
+        patch.deblend(RedeblendTask, replace(changed[0], catalogue=some))
 
 
 def test_parents_that_the_deblender_fails_on_keep_the_objects_that_they_had(patch, changed, caplog):

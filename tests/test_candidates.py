@@ -86,7 +86,10 @@ def test_between_parents_it_joins_the_one_it_overlaps_most(catalogue):
 
 def test_on_empty_sky_it_founds_a_parent(catalogue):
     after = add_candidates(catalogue, [_candidate(45, 50)], SCENE).detections
-    assert [parent.id for parent in after] == [4, 9, 9 + 2 * 3 + 1]
+    assert [parent.id for parent in after] == [4, 9, 9 + 5 * 3 + 1]
+    # A second deblend numbers after the first.
+    again = add_candidates(catalogue, [_candidate(45, 50)], SCENE, iteration=2).detections
+    assert again.parents[-1].id == 9 + 2 * 5 * 3 + 1
     footprint = after.parents[2].footprint
     np.testing.assert_array_equal(footprint.to_mask(IMAGE), _grown(43, 48, 48, 53))
     assert footprint.area > 2 * 25
@@ -162,8 +165,8 @@ def test_each_candidate_s_fate_is_told(catalogue):
         Fate.NEAR_SURER,
         Fate.TOO_FEW_BANDS,
     ]
-    assert after.placements[4] == Placement(Fate.ADDED, peak=8, parent=16)
-    assert (after.detections.parents[-1].id, after.detections.parents[-1].peaks[0].id) == (16, 8)
+    assert after.placements[4] == Placement(Fate.ADDED, peak=8, parent=25)
+    assert (after.detections.parents[-1].id, after.detections.parents[-1].peaks[0].id) == (25, 8)
 
 
 def test_a_surer_candidate_that_becomes_no_peak_hides_none(catalogue):

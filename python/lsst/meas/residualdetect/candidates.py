@@ -44,6 +44,10 @@ __all__ = [
 # Nearer to a peak, a candidate is taken for a flaw of that peak's model.
 DEFAULT_MIN_DISTANCE_PIX = 1.5
 
+# Ids that one deblend uses up for every peak, at most: the stack's takes one for
+# each of two copies of a parent, for a parent alone, a part of one, and a child.
+_IDS_OF_A_DEBLEND = 5
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -149,7 +153,9 @@ class _Catalogue:
     Labels are one more than a parent's place, as in `Detections.labels`.
     """
 
-    def __init__(self, detections: Detections, scene: Scene, left_alone: Collection[int]) -> None:
+    def __init__(
+        self, detections: Detections, scene: Scene, left_alone: Collection[int], iteration: int
+    ) -> None:
         self.origin = scene.origin
         self.labels = detections.labels(scene.shape, scene.origin)
         self.parents = list(detections)
@@ -159,10 +165,8 @@ class _Catalogue:
         self._grow_pix = GROW_SIGMA * float(sigmas.max(where=np.isfinite(sigmas), initial=0))
         self._gained: dict[int, list[Footprint]] = {}
         self._next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
-        # A deblender numbers what it makes of parents, parts and children,
-        # after the last of them: at most two for a peak, which keep their ids.
         last = max((parent.id for parent in detections), default=0)
-        self._next_parent = last + 1 + 2 * len(detections.peaks)
+        self._next_parent = last + 1 + iteration * _IDS_OF_A_DEBLEND * len(detections.peaks)
 
     def pixel(self, candidate: Candidate) -> tuple[int, int] | None:
         """Array indices of the pixel nearest to a candidate; none outside."""
@@ -250,7 +254,7 @@ def add_candidates(
     rest, so footprints never overlap; that of a parent founded grows into free
     pixels as in detection, by 2.4 standard deviations of the widest PSF. Old parents and peaks keep their ids
     and order; a parent that gains nothing is returned as it is. Parents
-    founded are numbered after what a deblender may have numbered.
+    founded are numbered after what the deblends so far may have numbered.
 
     Only a candidate that may become a peak itself keeps others from it: one
     in a parent left alone, or one seen in too few bands, hides nothing.
@@ -287,7 +291,7 @@ def add_candidates(
     """
     if iteration < 1:
         raise ValueError(f"iteration is {iteration}; residual detections are numbered from 1")
-    catalogue = _Catalogue(detections, scene, left_alone)
+    catalogue = _Catalogue(detections, scene, left_alone, iteration)
     placements: dict[int, Placement] = {}
     places = positions_of(candidates)
     known = positions_of(detections.peaks)

@@ -157,16 +157,17 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
         Raises
         ------
         RedeblendError
-            Raised if the models to keep have other bands or PSFs.
+            Raised if the models to keep have other bands or PSFs, or an id is
+            that of two objects or parents.
         """
         old = self._old if old is None else old
         candidates = self._candidates if candidates is None else candidates
         every = {record.getId() for record in mergedDetections}
         changed = every if self.config.deblend_all else changed_parents(old.old_parents, mergedDetections)
-        for catalogue in (old.old_objects, old.old_parents):
-            if len(catalogue):
-                idFactory.notify(int(catalogue["id"].max()))
         sources = self._makeSourceCatalog(mergedDetections, idFactory)
+        # That has it count on from the last parent, whatever the deblend before has numbered.
+        catalogues = (mergedDetections, old.old_objects, old.old_parents)
+        idFactory.notify(max(record.getId() for catalogue in catalogues for record in catalogue))
         fresh = self._deblend(coadds, bands, deconvolvedCoadds, sources, changed, idFactory, old)
         restored = lost_parents(old.old_objects, fresh.deblendedCatalog) & changed
         skipped = left_out(fresh.objectParents)

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -239,7 +240,8 @@ def one_deblend(
     Raises
     ------
     RedeblendError
-        Raised if the models to keep have other bands or PSFs.
+        Raised if the models to keep have other bands or PSFs, or an id is
+        that of two objects or parents.
     """
     place = {record.getId(): index for index, record in enumerate(merged)}
     kept = place.keys() - set(changed)
@@ -262,6 +264,12 @@ def one_deblend(
                 added.setFootprint(detected.getFootprint())
                 if _GAINED in one.schema and _GAINED in merged.schema:
                     added.set(_GAINED, detected[_GAINED])
+        twice = [number for number, n in Counter(r.getId() for r in catalogue).items() if n > 1]
+        if twice:
+            raise RedeblendError(
+                f"{twice[0]} is the id of two records; a parent that residual detection founded "
+                "has that of an object or part of the deblend before"
+            )
         return catalogue
 
     models = LsstScarletModelData(metadata=fresh.scarletModelData.metadata)
