@@ -22,10 +22,10 @@ from lsst.meas.residualdetect.deblend import DeblendOptions
 from lsst.meas.residualdetect.detection import DetectionOptions
 from lsst.meas.residualdetect.detection.merged_peaks import CullPeaksOptions
 from lsst.meas.residualdetect.injection.companion_options import CompanionOptions
-from lsst.meas.residualdetect.tasks.companions_config import CompanionOptionsConfig
 from lsst.meas.residualdetect.tasks.deblend_options import DeblendOptionsConfig
 from lsst.meas.residualdetect.tasks.detect_peaks import CullPeaksConfig, DetectPeaksConfig
 from lsst.meas.residualdetect.tasks.evaluation_options import EvaluationOptionsConfig
+from lsst.meas.residualdetect.tasks.make_companions import CompanionOptionsConfig
 from lsst.meas.residualdetect.truth import EvaluationOptions
 
 CONFIGS = {

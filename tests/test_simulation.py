@@ -240,7 +240,7 @@ def test_scene_depends_on_seed_and_number_only():
     done = []
     alone = list(simulate_scenes(3, options, 7, jobs=1, progress=done.append))
     together = list(simulate_scenes(4, options, 7, jobs=2, progress=done.append))
-    assert done == [1, 2, 3, 1, 2, 3, 4]
+    assert done == [1] * 7
     for (scene, truth), (other, other_truth) in zip(alone, together, strict=False):
         assert scene.name == other.name
         assert (scene.images == other.images).all()

@@ -17,10 +17,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,16 @@ from scipy import ndimage
 
 from .boxes import Box, is_inside, nearest_pixel
 
-__all__ = ["GROW_SIGMA", "Detections", "Footprint", "Parent", "Peak", "positions_of"]
+__all__ = [
+    "GROW_SIGMA",
+    "Detections",
+    "Footprint",
+    "Parent",
+    "Peak",
+    "peak_columns",
+    "places_of",
+    "positions_of",
+]
 
 
 GROW_SIGMA = 2.4
@@ -180,6 +189,25 @@ def positions_of(placed: Iterable[Placed]) -> npt.NDArray[np.float64]:
     return np.array([(one.y, one.x) for one in placed], np.float64).reshape(-1, 2)
 
 
+def places_of(table: Any) -> npt.NDArray[np.float64]:
+    """Positions (y, x) in the rows of a table: (n, 2), float64."""
+    return np.stack([np.asarray(table["y"]), np.asarray(table["x"])], axis=1).astype(np.float64)
+
+
+def peak_columns(peaks: Sequence[Peak]) -> dict[str, Any]:
+    """What a table has of peaks: ``id``, ``y``, ``x``, ``iteration`` and
+    ``score`` (NaN for none), each (n,).
+    """
+    y, x = positions_of(peaks).T
+    return {
+        "id": np.array([peak.id for peak in peaks], np.int64),
+        "y": y,
+        "x": x,
+        "iteration": np.array([peak.iteration for peak in peaks], np.int32),
+        "score": np.array([peak.score for peak in peaks], np.float64),
+    }
+
+
 @dataclass(frozen=True)
 class Parent:
     """A footprint and the peaks in it: what the deblender works on.
@@ -230,6 +258,19 @@ class Detections:
     def peaks(self) -> tuple[Peak, ...]:
         """All peaks, parent by parent."""
         return tuple(peak for parent in self.parents for peak in parent.peaks)
+
+    @property
+    def new_peaks(self) -> tuple[Peak, ...]:
+        """Those of them that residual detection added."""
+        return tuple(peak for peak in self.peaks if peak.from_residual)
+
+    def without(self, peak_ids: Collection[int]) -> Detections:
+        """The catalogue without some peaks, and without parents that have none left."""
+        parents = (
+            replace(parent, peaks=tuple(peak for peak in parent.peaks if peak.id not in peak_ids))
+            for parent in self.parents
+        )
+        return Detections(tuple(parent for parent in parents if parent.peaks))
 
     def labels(self, shape: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> npt.NDArray[np.int32]:
         """Image of 1 + the parent's place in the catalogue, 0 outside all

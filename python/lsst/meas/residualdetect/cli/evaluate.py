@@ -37,6 +37,7 @@ from .common import (
     limit_option,
     limits_of,
     number_option,
+    options_of,
     progress_bar,
     search_of,
     search_option,
@@ -227,14 +228,12 @@ def _file_sky(
     if given is None:
         return sky
     sky = replace(sky, name=f"{name}-{given.replace(',', '-').replace(':', '-')}")
-    try:
-        if degrade:
-            return replace(sky, degradation=Degradation.parse(degrade))
-        from ..lessons.injected import SourceInjection
+    if degrade:
+        return replace(sky, degradation=options_of(Degradation, degrade.split(","), "--degrade"))
+    from ..lessons.injected import SourceInjection
 
-        return replace(sky, injection=SourceInjection.parse(given))
-    except ValueError as error:
-        raise click.UsageError(f"--{'degrade' if degrade else 'inject'}: {error}") from error
+    parts = [part.replace(":", ",") for part in given.split(",")]
+    return replace(sky, injection=options_of(SourceInjection, parts, "--inject"))
 
 
 def _compare(out: Path, options: ComparisonOptions, jobs: int) -> None:

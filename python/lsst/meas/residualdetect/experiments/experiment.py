@@ -19,10 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from ..deblend import deblend
 from ..deblend.redeblend import redeblend
+from ..detections import places_of
 from ..detectors import Detector
 from ..find_missing import FindMissingOptions, find_missing
 from ..find_missing.candidate_classes import rank_candidates
@@ -62,7 +61,7 @@ def _run_detector(
             PatchResult(scene.name, scene, before, catalogue, model_before, model, truth), limits
         )
         assert evaluation.truth is not None
-        positions = np.stack([evaluation.truth["y"], evaluation.truth["x"]], axis=1)
+        positions = places_of(evaluation.truth)
         evaluation.truth["chi2_gain"] = chi2_gain(
             scene, image_before, model.image(scene), positions, 2 * psf_sigma_pix(scene)
         )

@@ -26,9 +26,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from ..plots.png import png_figure
 from ..plots.shares import GREY, coloured, draw_binned, draw_purity, draw_reliability
-from ..truth.evaluation import PeakClass
+from ..truth.evaluation import COUNTED, PeakClass
 from ..truth.metrics import are_probabilities, bin_label, binned_recovery, median
-from ..truth.pooling import WRONG
 from .entry import Entry
 
 __all__ = ["write_figures"]
@@ -94,7 +93,7 @@ def _recovery(entries: Sequence[Entry], column: str, path: Path) -> None:
 def _counted(entry: Entry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Scores of the candidates that count, and which are right."""
     name = np.asarray(entry.candidates["class"])
-    counted = np.isin(name, [PeakClass.RIGHT, *WRONG])
+    counted = np.isin(name, COUNTED)
     return np.asarray(entry.candidates["score"])[counted], name[counted] == PeakClass.RIGHT
 
 

@@ -24,7 +24,7 @@ finds beside the known ones, when told of all, is an error or a discovery.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -110,15 +110,6 @@ def rounds(detections: Detections, rng: np.random.Generator) -> npt.NDArray[np.i
     return np.concatenate([np.empty(0, np.int64), *dealt]).astype(np.int64)
 
 
-def _without(detections: Detections, hidden: set[int]) -> Detections:
-    return Detections(
-        tuple(
-            replace(parent, peaks=tuple(peak for peak in parent.peaks if peak.id not in hidden))
-            for parent in detections
-        )
-    )
-
-
 def _look(
     known: KnownScene, before: Detections, model: SceneModel, snr: npt.NDArray[np.float64], missing: Missing
 ) -> tuple[npt.NDArray[np.float64], Table]:
@@ -136,9 +127,7 @@ def _look(
     truth = TruthLabels(
         np.full(n, ""), np.full(n, -1), own, np.where(own >= 0, 0.0, np.nan), np.zeros(n, bool)
     )
-    labels = classify_new_peaks(
-        result, positions_of(known.detections.peaks), snr, truth, psf_sigma_pix(scene), options
-    )
+    labels = classify_new_peaks(result, positions_of(known.detections.peaks), snr, truth, options)
     new = result.new_peaks
     scores = np.array([peak.score for peak in new], np.float64)
     right = labels.name == PeakClass.RIGHT
@@ -205,9 +194,8 @@ def leave_out(
     dealt = [rounds(known.detections, rng) for known in scenes]
     told = [
         [
-            _without(
-                known.detections,
-                {peak.id for peak, own in zip(known.detections.peaks, when, strict=True) if own == number},
+            known.detections.without(
+                {peak.id for peak, own in zip(known.detections.peaks, when, strict=True) if own == number}
             )
             # No peak is in the round before the first.
             for number in (-2, *range(min(when.max(initial=-1) + 1, N_ROUNDS)))

@@ -25,10 +25,9 @@ import numpy.typing as npt
 
 from ..boxes import is_inside, nearest_pixel
 from ..candidates import Candidate
-from ..detections import Detections, Footprint, Peak
+from ..detections import Detections, Footprint, Peak, places_of
 from ..scene import Array, Scene
 from ..truth.evaluation import EvaluationOptions, TruthClass
-from ..truth.measures import psf_sigma_pix
 from ..truth.taxonomy import classify_truth
 
 __all__ = ["Oracle", "chi2_gain"]
@@ -66,11 +65,9 @@ class Oracle:
         ratio.
         """
         options = EvaluationOptions(min_snr=_MIN_SNR)
-        positions = np.stack([self.truth["y"], self.truth["x"]], axis=1).astype(float)
+        positions = places_of(self.truth)
         on = np.flatnonzero(is_inside(nearest_pixel(positions, scene.origin), scene.shape))
-        labels = classify_truth(
-            self.detections, scene, positions[on], self.truth["snr"][on], psf_sigma_pix(scene), options
-        )
+        labels = classify_truth(self.detections, scene, positions[on], self.truth["snr"][on], options)
         wanted = on[~np.isin(labels.name, [TruthClass.MATCHED, TruthClass.FAINT])]
         reach = np.arange(-_MASK_RADIUS_PIX, _MASK_RADIUS_PIX + 1)
         disc = np.hypot(*np.meshgrid(reach, reach)) <= _MASK_RADIUS_PIX

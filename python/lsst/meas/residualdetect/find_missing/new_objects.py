@@ -24,6 +24,8 @@ import numpy as np
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
+from ..detections import places_of
+
 __all__ = ["new_object_table"]
 
 _DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
@@ -87,8 +89,8 @@ def new_object_table(
     found, seen = found[surest], candidates[row[surest]]
     nearest, distance = np.zeros(len(found), np.int64), np.full(len(found), np.nan)
     if len(known):
-        tree = cKDTree(np.stack([known["y"], known["x"]], axis=1))
-        distance, nearest = tree.query(np.stack([found["y"], found["x"]], axis=1).reshape(-1, 2))
+        tree = cKDTree(places_of(known))
+        distance, nearest = tree.query(places_of(found))
 
     def of_nearest(name: str, absent: Any) -> Any:
         values = np.asarray(known[name])

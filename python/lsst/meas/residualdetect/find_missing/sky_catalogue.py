@@ -30,7 +30,7 @@ from scipy.spatial import cKDTree
 from ..boxes import nearest_pixel
 from ..deblend.centroids import centroids
 from ..deblend.flux_errors import flux_errors
-from ..detections import positions_of
+from ..detections import places_of, positions_of
 from ..scene import Scene
 from ..scene_model import SceneModel
 from .missing import Missing
@@ -162,9 +162,7 @@ def new_sources(missing: Missing, sources: Table) -> Table:
     known = sources[~sources["new"]]
     nearest, distance = np.zeros(len(new), np.int64), np.full(len(new), np.nan)
     if len(known):
-        distance, nearest = cKDTree(np.stack([known["y"], known["x"]], axis=1)).query(
-            np.stack([new["y"], new["x"]], axis=1).reshape(-1, 2)
-        )
+        distance, nearest = cKDTree(places_of(known)).query(places_of(new))
     beside = Table(
         {
             "nearest_known": known["name"][nearest] if len(known) else np.full(len(new), "", np.str_),

@@ -25,9 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
-from ..truth.evaluation import EvaluationOptions, PeakClass, TruthClass
+from ..truth.evaluation import TARGETS, EvaluationOptions, PeakClass, TruthClass
 from ..truth.metrics import binned_recovery
-from ..truth.pooling import TARGETS
 
 __all__ = ["DELTA_MAG_EDGES", "summarise_companions"]
 

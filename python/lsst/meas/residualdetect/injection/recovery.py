@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,13 @@ from scipy.spatial import KDTree
 
 from ..boxes import nearest_pixel
 from ..detection import DetectionOptions, detect
-from ..detections import Detections, Peak, positions_of
+from ..detections import Detections, Peak, peak_columns, places_of, positions_of
 from ..noise import point_source_flux, snr_over_bands
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
-from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass, TruthClass
+from ..truth.evaluation import FOUND, TARGETS, EvaluationOptions, PatchResult, PeakClass, TruthClass
 from ..truth.matching import Floats, match_peaks
 from ..truth.measures import psf_sigma_pix
-from ..truth.pooling import TARGETS
 from ..truth.taxonomy import (
     CLASS_DTYPE,
     PeakLabels,
@@ -117,22 +116,9 @@ class InjectedResult:
     n_lost: int
 
 
-def _new_peaks(detections: Detections) -> tuple[Peak, ...]:
-    return tuple(peak for peak in detections.peaks if peak.from_residual)
-
-
 def _distance_to(positions: Floats, others: Floats) -> Floats:
     """Distance of each position to the nearest of others."""
     return KDTree(others).query(positions)[0] if len(others) else np.full(len(positions), np.inf)
-
-
-def _without(detections: Detections, peak_ids: set[int]) -> Detections:
-    """A catalogue without some of its peaks, and parents without peaks."""
-    parents = (
-        replace(parent, peaks=tuple(peak for peak in parent.peaks if peak.id not in peak_ids))
-        for parent in detections
-    )
-    return Detections(tuple(parent for parent in parents if parent.peaks))
 
 
 def _label_by_construction(
@@ -177,7 +163,6 @@ def _recognized(
         scene,
         np.concatenate([known, positions]),
         np.concatenate([known_snr, snr]),
-        psf_sigma_pix(scene),
         options,
     )
     return labels.peak[len(known) :] >= 0
@@ -217,19 +202,18 @@ def evaluate_companions(
         Tables of companions and of new peaks.
     """
     options = EvaluationOptions() if options is None else options
-    sigma_pix = psf_sigma_pix(patch.scene)
     companions = patch.companions
-    positions = np.stack([companions["y"], companions["x"]], axis=1).astype(np.float64)
+    positions = places_of(companions)
     snr = np.asarray(companions["snr"], dtype=np.float64)
     known = positions_of(patch.before.peaks)
-    control, new = _new_peaks(patch.control), _new_peaks(patch.after)
+    control, new = patch.control.new_peaks, patch.after.new_peaks
 
     same = match_peaks(
         positions_of(control),
         np.ones(len(control)),
         positions_of(new),
         radius_pix=options.match_radius_pix,
-        sigma_pix=sigma_pix,
+        sigma_pix=psf_sigma_pix(patch.scene),
     )
     in_control = np.zeros(len(new), dtype=bool)
     in_control[same[same >= 0]] = True
@@ -242,7 +226,7 @@ def evaluate_companions(
         name=patch.name,
         scene=patch.scene,
         before=patch.before,
-        after=_without(patch.after, {peak.id for peak, drop in zip(new, in_control, strict=True) if drop}),
+        after=patch.after.without({peak.id for peak, drop in zip(new, in_control, strict=True) if drop}),
         model_before=patch.model,
         model_after=patch.model,
     )
@@ -253,7 +237,6 @@ def evaluate_companions(
         np.concatenate([known, positions]),
         np.concatenate([np.full(len(known), np.inf), weight]),
         labels,
-        sigma_pix,
         options,
     )
     table = _companion_table(companions, labels.name[len(known) :], confused, gained, found, len(known))
@@ -271,7 +254,7 @@ def _companion_table(
     n_known: int,
 ) -> Table:
     table = Table(companions)
-    right = np.flatnonzero(np.isin(found.name, [PeakClass.RIGHT, PeakClass.RIGHT_FAINT]))
+    right = np.flatnonzero(np.isin(found.name, FOUND))
     place = found.source[right] - n_known
     table["class"] = name
     table["confused"] = confused
@@ -298,15 +281,6 @@ def _peak_table(
     companion[np.flatnonzero(gained)[on_companion]] = companion_ids[found.source[on_companion] - n_known]
     distance = np.full(len(new), np.nan)
     distance[np.flatnonzero(gained)[on_companion]] = found.distance_pix[on_companion]
-    positions = positions_of(tuple(new))
-    return Table(
-        {
-            "id": np.array([peak.id for peak in new], dtype=np.int64),
-            "y": positions[:, 0],
-            "x": positions[:, 1],
-            "score": np.array([peak.score for peak in new], dtype=np.float64),
-            "class": name,
-            "companion_id": companion,
-            "distance_pix": distance,
-        }
-    )
+    columns = peak_columns(new)
+    del columns["iteration"]
+    return Table({**columns, "class": name, "companion_id": companion, "distance_pix": distance})

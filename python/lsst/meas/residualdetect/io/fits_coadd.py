@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from ..detections import places_of
 from ..psf_field import PsfSamples
 from ..scene import Scene
 from .fits_common import naming_the_file, native, table
@@ -132,7 +133,7 @@ def read_coadd(path: Path) -> Scene:
                 optional["mask_planes"] = planes
         if "PSFS" in hdus:
             places = hdus["PSF_PLACES"].data
-            samples = PsfSamples(np.stack([places["y"], places["x"]], axis=1), native(hdus["PSFS"].data))
+            samples = PsfSamples(places_of(places), native(hdus["PSFS"].data))
             optional["psf_fields"] = (samples,)
         return Scene(
             images=native(image.data)[None],

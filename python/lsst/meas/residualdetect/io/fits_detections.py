@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from ..detections import Detections, Footprint, Parent, Peak
+from ..detections import Detections, Footprint, Parent, Peak, peak_columns
 from .fits_common import naming_the_file, native, table
 
 __all__ = ["read_detections", "write_detections"]
@@ -60,11 +60,7 @@ def write_detections(path: Path, detections: Detections) -> None:
                 "PEAKS",
                 {
                     "parent": np.array(owners, np.int64),
-                    "id": np.array([peak.id for peak in peaks], np.int64),
-                    "y": np.array([peak.y for peak in peaks], np.float64),
-                    "x": np.array([peak.x for peak in peaks], np.float64),
-                    "iteration": np.array([peak.iteration for peak in peaks], np.int32),
-                    "score": np.array([peak.score for peak in peaks], np.float64),
+                    **peak_columns(peaks),
                     "merge_peak_residual": np.array([peak.from_residual for peak in peaks], bool),
                 }
                 | {f"merge_peak_{band}": np.array([band in p.bands for p in peaks], bool) for band in bands},

@@ -27,8 +27,6 @@ from .lesson import LessonOptions, draw_lesson
 
 __all__ = ["SourceInjection", "injected"]
 
-_FORM = "number=3,snr=8:200,distance=0.3:1.5"
-
 
 @dataclass(frozen=True)
 class SourceInjection:
@@ -62,25 +60,6 @@ class SourceInjection:
             low, high = getattr(self, name)
             if not 0 < low <= high < np.inf:
                 raise ValueError(f"{name} is {low} to {high}; expected 0 < least <= greatest")
-
-    @classmethod
-    def parse(cls, text: str) -> SourceInjection:
-        """Read ``number=3,snr=8:200,distance=0.3:1.5``, or some of these.
-
-        Raises
-        ------
-        ValueError
-            Raised if it says anything else.
-        """
-        parts = dict(part.partition("=")[::2] for part in text.split(","))
-        try:
-            number = int(parts.pop("number", cls.number))
-            ranges = {name: tuple(map(float, value.split(":"))) for name, value in parts.items()}
-        except ValueError as error:
-            raise ValueError(f"{text!r} is not of the form {_FORM}") from error
-        if not ranges.keys() <= {"snr", "distance"} or any(len(limits) != 2 for limits in ranges.values()):
-            raise ValueError(f"{text!r} is not of the form {_FORM}")
-        return cls(number, **ranges)  # type: ignore[arg-type]
 
 
 def injected(host: Host, injection: SourceInjection, rng: np.random.Generator) -> KnownScene:

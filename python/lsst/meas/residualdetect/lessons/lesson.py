@@ -26,7 +26,7 @@ from scipy.spatial import cKDTree
 
 from ..boxes import is_inside, nearest_pixel, shape_of
 from ..deblend import DeblendOptions
-from ..detections import Detections, positions_of
+from ..detections import Detections, places_of, positions_of
 from ..psf_images import difference_kernels, gaussian_psf
 from ..scene import Array, Scene
 from ..scene_model import SourceModel, render, seen_box
@@ -135,7 +135,7 @@ class Lesson:
     def positions(self) -> npt.NDArray[np.float64]:
         """Places (y, x), (n, 2), of what the deblender is not told of."""
         hidden = self.truth[self.n_told :]
-        return np.stack([hidden["y"], hidden["x"]], axis=1)
+        return places_of(hidden)
 
     @property
     def snr(self) -> npt.NDArray[np.float64]:

@@ -22,28 +22,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from ..truth.evaluation import Evaluation, PeakClass
+from ..truth.evaluation import COUNTED, Evaluation, PeakClass
 from ..truth.metrics import RankingCurve, are_probabilities, bin_label
-from ..truth.pooling import WRONG, pooled_column, pooled_curve
+from ..truth.pooling import pooled_column, pooled_curve
 from .shares import draw_binned, draw_purity, draw_reliability
-from .svg import STYLE, TEXT, new_figure, to_svg
+from .svg import TEXT, svg_figure
 
-__all__ = [
-    "PEAK_COLOURS",
-    "chi2_figure",
-    "flux_error_figure",
-    "purity_figure",
-    "recovery_figure",
-    "reliability_figure",
-    "run_figures",
-    "score_figure",
-]
+__all__ = ["PEAK_COLOURS", "run_figures"]
 
 # Told apart by the colour-blind, and readable on white and on black.
 PEAK_COLOURS: Mapping[str, str] = {
@@ -56,197 +48,92 @@ PEAK_COLOURS: Mapping[str, str] = {
 MAIN, SECOND = PEAK_COLOURS[PeakClass.RIGHT], PEAK_COLOURS[PeakClass.SHRED]
 
 
-def recovery_figure(bins: Sequence[Mapping[str, Any]], xlabel: str, name: str) -> str:
-    """Recovered fraction of the unrecognised sources in bins.
-
-    Parameters
-    ----------
-    bins : `~collections.abc.Sequence`
-        Bins of the summary's ``recovery_by``.
-    xlabel : `str`
-        What was binned.
-    name : `str`
-        Different for each figure of a page.
-
-    Returns
-    -------
-    svg : `str`
-        With Wilson 68 % intervals and the number of sources under each bin.
+def _recovery(axes: Axes, bins: Sequence[Mapping[str, Any]], xlabel: str) -> None:
+    """Recovered share of the unrecognised sources, with Wilson 68 % intervals
+    and the number of sources under each bin of the summary's ``recovery_by``.
     """
     k, n = (np.array([item[key] for item in bins]) for key in ("n_recovered", "n"))
     names = [f"{bin_label(item['low'], item['high'])}\n{item['n_recovered']}/{item['n']}" for item in bins]
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure()
-        draw_binned(axes, [("", k, n)], names, xlabel)
-        axes.set_ylabel("recovered")
-        return to_svg(figure, name)
+    draw_binned(axes, [("", k, n)], names, xlabel)
+    axes.set_ylabel("recovered")
 
 
-def purity_figure(curve: RankingCurve, target_purity: float, operating: tuple[float, float]) -> str:
-    """Purity against recovery as the score threshold falls.
-
-    Parameters
-    ----------
-    curve : `RankingCurve`
-        The ranking.
-    target_purity : `float`
-        Drawn as a line.
-    operating : `tuple` [`float`, `float`]
-        Recovery and purity of the whole run.
-
-    Returns
-    -------
-    svg : `str`
-        The figure.
+def _purity(axes: Axes, curve: RankingCurve, target_purity: float, operating: tuple[float, float]) -> None:
+    """Purity against recovery as the score threshold falls; a dot is the whole
+    run, a line the purity wanted.
     """
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure()
-        draw_purity(axes, [("", curve, operating)], target_purity)
-        axes.plot(*operating, "o", color=SECOND, markersize=8, label="this run")
-        axes.set_title(f"average precision {curve.average_precision:.2f}", loc="left")
-        axes.legend(loc="lower left")
-        return to_svg(figure, "purity")
+    draw_purity(axes, [("", curve, operating)], target_purity)
+    axes.plot(*operating, "o", color=SECOND, markersize=8, label="this run")
+    axes.set_title(f"average precision {curve.average_precision:.2f}", loc="left")
+    axes.legend(loc="lower left")
 
 
-def chi2_figure(parents: Table) -> str:
-    """Reduced chi-square of each parent that gained peaks, before and after.
+def _ticks_of_decades(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
-    Parameters
-    ----------
-    parents : `astropy.table.Table`
-        Pooled parents of the evaluations.
 
-    Returns
-    -------
-    svg : `str`
-        The figure.
-    """
+def _chi2(axes: Axes, parents: Table) -> None:
+    """Reduced chi-square of each parent that gained peaks, before and after."""
     rows = parents[(parents["n_new_peaks"] > 0) & (parents["n_pixels"] > 0) & ~parents["failed"]]
     before = np.asarray(rows["chi2_before"] / rows["n_pixels"])
     after = np.asarray(rows["chi2_after"] / rows["n_pixels"])
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure()
-        values = np.concatenate([before, after, [0.8, 2.0]])
-        ends = [float(values.min()) / 1.1, float(values.max()) * 1.1]
-        axes.plot(ends, ends, color=TEXT, linestyle=":", linewidth=1)
-        axes.scatter(before, after, s=18, alpha=0.6, color=MAIN, linewidths=0, rasterized=len(rows) > 500)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlim(*ends)
-        axes.set_ylim(*ends)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("")
-        axes.set_xlabel("reduced chi-square before")
-        axes.set_ylabel("after")
-        axes.set_title(f"{(after < before).sum()} of {len(rows)} parents improve", loc="left")
-        return to_svg(figure, "chi2")
+    values = np.concatenate([before, after, [0.8, 2.0]])
+    ends = (float(values.min()) / 1.1, float(values.max()) * 1.1)
+    axes.plot(ends, ends, color=TEXT, linestyle=":", linewidth=1)
+    axes.scatter(before, after, s=18, alpha=0.6, color=MAIN, linewidths=0, rasterized=len(rows) > 500)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    axes.set(xlabel="reduced chi-square before", ylabel="after")
+    for axis in (axes.xaxis, axes.yaxis):
+        _ticks_of_decades(axis)
+    axes.set_title(f"{(after < before).sum()} of {len(rows)} parents improve", loc="left")
 
 
-def flux_error_figure(errors: Mapping[str, Mapping[str, float]]) -> str:
-    """Median flux error in each band before and after.
-
-    Parameters
-    ----------
-    errors : `~collections.abc.Mapping`
-        The summary's ``flux_error``.
-
-    Returns
-    -------
-    svg : `str`
-        The figure.
+def _flux_error(axes: Axes, errors: Mapping[str, Mapping[str, float]]) -> None:
+    """Median flux error in each band before and after, of the summary's
+    ``flux_error``.
     """
     bands = [band for band in errors["blended_before"] if band != "all"]
-    series = {
-        "blended sources, before": ("blended_before", "#94a4a2", "o"),
-        "the same, after": ("blended_after", MAIN, "o"),
-        "recovered sources, after": ("recovered_after", SECOND, "D"),
-    }
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure()
-        place = np.arange(len(bands))
-        before, after = (
-            np.array([errors[key][band] for band in bands]) for key in ("blended_before", "blended_after")
-        )
-        axes.vlines(place, before, after, color="#94a4a2", linewidth=1.5)
-        for label, (key, colour, shape) in series.items():
-            values = [errors[key][band] for band in bands]
-            axes.plot(place, values, shape, color=colour, markersize=8, label=label)
-        axes.set_xticks(place, bands)
-        axes.set_xlim(-0.5, len(bands) - 0.5)
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlabel("band")
-        axes.set_ylabel("median |model - true| / true")
-        axes.legend(fontsize=9.5)
-        return to_svg(figure, "flux")
+    values = {key: np.array([of_band[band] for band in bands]) for key, of_band in errors.items()}
+    place = np.arange(len(bands))
+    axes.vlines(place, values["blended_before"], values["blended_after"], color="#94a4a2", linewidth=1.5)
+    for label, key, colour, shape in (
+        ("blended sources, before", "blended_before", "#94a4a2", "o"),
+        ("the same, after", "blended_after", MAIN, "o"),
+        ("recovered sources, after", "recovered_after", SECOND, "D"),
+    ):
+        axes.plot(place, values[key], shape, color=colour, markersize=8, label=label)
+    axes.set_xticks(place, bands)
+    axes.set_xlim(-0.5, len(bands) - 0.5)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set(xlabel="band", ylabel="median |model - true| / true")
+    axes.legend(fontsize=9.5)
 
 
-def score_figure(scores: npt.NDArray[np.float64], names: npt.NDArray[np.str_]) -> str:
-    """Histogram of the new peaks' scores by class.
-
-    Parameters
-    ----------
-    scores : `numpy.ndarray`, (n,)
-        Scores; those not finite are left out.
-    names : `numpy.ndarray`, (n,), str
-        `PeakClass` values.
-
-    Returns
-    -------
-    svg : `str`
-        The figure.
-    """
+def _scores(axes: Axes, scores: npt.NDArray[np.float64], names: npt.NDArray[np.str_]) -> None:
+    """Histogram of the new peaks' scores, as far as they are finite, by class."""
     finite = np.isfinite(scores)
     kinds = [kind for kind in PeakClass if (names[finite] == kind).any()]
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure()
-        if kinds:
-            low, high = scores[finite].min(), scores[finite].max()
-            # Scores that are signal-to-noise ratios span decades.
-            wide = low > 0 and high > 10 * low
-            if wide:
-                axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter("")
-            axes.hist(
-                [scores[finite & (names == kind)] for kind in kinds],
-                bins=list(
-                    np.geomspace(low, high, 26) if wide else np.histogram_bin_edges(scores[finite], 25)
-                ),
-                stacked=True,
-                color=[PEAK_COLOURS[kind] for kind in kinds],
-                label=[f"{kind.replace('_', ' ')} ({(names == kind).sum()})" for kind in kinds],
-            )
-            if kinds != [PeakClass.UNLABELLED]:
-                axes.legend()
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("score")
-        axes.set_ylabel("new peaks")
-        return to_svg(figure, "scores")
-
-
-def reliability_figure(scores: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> str:
-    """Share of right peaks against their score.
-
-    Parameters
-    ----------
-    scores : `numpy.ndarray`, (n,)
-        Scores that are meant to be probabilities, from 0 to 1.
-    right : `numpy.ndarray`, (n,), bool
-        Which peaks are right.
-
-    Returns
-    -------
-    svg : `str`
-        See `draw_reliability`.
-    """
-    with mpl.rc_context(STYLE):
-        figure, axes = new_figure()
-        draw_reliability(axes, [("", scores, right)])
-        return to_svg(figure, "reliability")
+    if kinds:
+        low, high = scores[finite].min(), scores[finite].max()
+        # Scores that are signal-to-noise ratios span decades.
+        wide = low > 0 and high > 10 * low
+        if wide:
+            axes.set_xscale("log")
+            _ticks_of_decades(axes.xaxis)
+        axes.hist(
+            [scores[finite & (names == kind)] for kind in kinds],
+            bins=list(np.geomspace(low, high, 26) if wide else np.histogram_bin_edges(scores[finite], 25)),
+            stacked=True,
+            color=[PEAK_COLOURS[kind] for kind in kinds],
+            label=[f"{kind.replace('_', ' ')} ({(names == kind).sum()})" for kind in kinds],
+        )
+        if kinds != [PeakClass.UNLABELLED]:
+            axes.legend()
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="score", ylabel="new peaks")
 
 
 def run_figures(evaluations: Sequence[Evaluation], summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -271,25 +158,25 @@ def run_figures(evaluations: Sequence[Evaluation], summary: Mapping[str, Any]) -
             ("separation_fwhm", "Recovery and separation", "separation to nearest brighter source / FWHM"),
             ("flux_ratio", "Recovery and flux ratio", "flux / flux of nearest brighter source"),
         ):
-            figures.append((title, recovery_figure(summary["recovery_by"][key], xlabel, key)))
+            figures.append((title, svg_figure(key, _recovery, summary["recovery_by"][key], xlabel)))
         if summary["n_new_peaks"]:
-            options = summary["options"]
-            svg = purity_figure(
-                pooled_curve(evaluations),
-                options["target_purity"],
-                (summary["recovery"], summary["purity"]),
-            )
+            operating = (summary["recovery"], summary["purity"])
+            curve, wanted = pooled_curve(evaluations), summary["options"]["target_purity"]
+            svg = svg_figure("purity", _purity, curve, wanted, operating)
             figures.append(("Purity and recovery", svg))
     if summary["n_new_peaks"]:
         names = ("n_new_peaks", "n_pixels", "failed", "chi2_before", "chi2_after")
         parents = Table({name: pooled_column(evaluations, "parents", name) for name in names})
-        figures.append(("Chi-square of parents that gained peaks", chi2_figure(parents)))
+        figures.append(("Chi-square of parents that gained peaks", svg_figure("chi2", _chi2, parents)))
         scores, classes = (pooled_column(evaluations, "peaks", name) for name in ("score", "class"))
-        figures.append(("Scores of new peaks", score_figure(scores, classes)))
-        counted = np.isin(classes, [PeakClass.RIGHT, *WRONG])
+        figures.append(("Scores of new peaks", svg_figure("scores", _scores, scores, classes)))
+        counted = np.isin(classes, COUNTED)
         if are_probabilities(scores[counted]):
-            svg = reliability_figure(scores[counted], classes[counted] == PeakClass.RIGHT)
+            series = [("", scores[counted], classes[counted] == PeakClass.RIGHT)]
+            svg = svg_figure("reliability", draw_reliability, series)
             figures.append(("Scores as probabilities", svg))
     if summary.get("flux_error") and math.isfinite(summary["flux_error"]["blended_before"]["all"]):
-        figures.append(("Flux errors of blended sources", flux_error_figure(summary["flux_error"])))
+        figures.append(
+            ("Flux errors of blended sources", svg_figure("flux", _flux_error, summary["flux_error"]))
+        )
     return figures

@@ -20,19 +20,19 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["STYLE", "TEXT", "new_figure", "to_svg"]
+__all__ = ["TEXT", "svg_figure"]
 
 # No figure uses this colour for anything but text and axes; the page's own
 # text colour takes its place.
 TEXT = "#010203"
 
-STYLE: Any = {
+_STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -47,25 +47,18 @@ STYLE: Any = {
 }
 
 
-def new_figure() -> tuple[Figure, Axes]:
-    """A figure of one plot; call inside ``rc_context(STYLE)``."""
-    figure = Figure(figsize=(5.2, 3.7), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(color="#8888", linewidth=0.5, alpha=0.4)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def to_svg(figure: Figure, name: str) -> str:
-    """A figure as an SVG element for an HTML page, which needs no name
-    spaces and lends it the colour and font of its text.
+def svg_figure(name: str, draw: Callable[..., None], *arguments: Any) -> str:
+    """A plot as an SVG element for an HTML page, which needs no name spaces and
+    lends it the colour and font of its text.
 
     Parameters
     ----------
-    figure : `matplotlib.figure.Figure`
-        The figure.
     name : `str`
         Different for each figure of a page.
+    draw : `~collections.abc.Callable`
+        Draws on the `matplotlib.axes.Axes` that it is given first.
+    *arguments
+        What else it is given.
 
     Returns
     -------
@@ -75,7 +68,12 @@ def to_svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     # The salt keeps ids of figures on one page apart, and a figure the same
     # from run to run.
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(5.2, 3.7), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(color="#8888", linewidth=0.5, alpha=0.4)
+        axes.set_axisbelow(True)
+        draw(axes, *arguments)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(TEXT, "currentColor")

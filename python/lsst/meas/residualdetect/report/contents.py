@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..plots.markers import class_label
-from ..truth.evaluation import EvaluatedPatch, Evaluation, TruthClass
+from ..truth.evaluation import TARGETS, EvaluatedPatch, Evaluation, TruthClass
 from .listing import Drawn, choose_candidates, draw_listed
 from .report_options import ReportOptions
 from .views import Canvas, View, patch_view, source_view
@@ -106,7 +106,7 @@ def draw_contents(patches: Sequence[EvaluatedPatch], options: ReportOptions) -> 
     evaluations = [patch.evaluation for patch in patches]
     missed = {
         f"Not recovered: {class_label(kind)}": _not_recovered(evaluations, kind, options.max_unrecovered)
-        for kind in (TruthClass.UNRECOGNIZED, TruthClass.PARTIALLY_DEBLENDED)
+        for kind in TARGETS
     }
     drawn: dict[int, Drawn] = {}
     views: list[View] = []

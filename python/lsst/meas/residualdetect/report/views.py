@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from ..detections import places_of
 from ..plots.markers import (
     Marker,
     Window,
@@ -43,7 +44,7 @@ from ..plots.pictures import (
     white_balance,
 )
 from ..scene import Array
-from ..truth.evaluation import Evaluation, PatchResult, TruthClass
+from ..truth.evaluation import TARGETS, Evaluation, PatchResult
 from .report_options import ReportOptions
 
 __all__ = ["TITLES", "Canvas", "Panel", "View", "patch_view", "source_view"]
@@ -200,12 +201,11 @@ def patch_view(canvas: Canvas) -> View:
         find.
     """
     result, evaluation = canvas.result, canvas.evaluation
-    places = [np.stack([evaluation.peaks["y"], evaluation.peaks["x"]], axis=1)]
+    places = [places_of(evaluation.peaks)]
     facts = [f"{evaluation.n_peaks} peaks, {len(evaluation.peaks)} new"]
     if evaluation.truth is not None:
-        kinds = [TruthClass.UNRECOGNIZED, TruthClass.PARTIALLY_DEBLENDED]
-        targets = evaluation.truth[np.isin(evaluation.truth["class"], kinds)]
-        places.append(np.stack([targets["y"], targets["x"]], axis=1))
+        targets = evaluation.truth[np.isin(evaluation.truth["class"], TARGETS)]
+        places.append(places_of(targets))
         facts.append(f"{len(targets)} unrecognised sources, {(targets['new_peak_id'] >= 0).sum()} recovered")
     window = busiest_window(result.scene, np.concatenate(places).astype(np.float64), canvas.options.patch_pix)
     height, width = result.scene.shape

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from itertools import islice
 
 import numpy as np
 from astropy.table import Table
@@ -42,14 +42,11 @@ def _start_worker(catalogue: Table | None) -> None:
 
 
 def _simulate_numbered(
-    options: SimulationOptions, seed: int, number: int, catalogue: Table | None
+    options: SimulationOptions, seed: int, number: int, catalogue: Table | None = None
 ) -> tuple[Scene, Truth]:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+    catalogue = _worker_catalogue if catalogue is None else catalogue
     return simulate_scene(options, rng, f"{seed}-{number:05d}", catalogue)
-
-
-def _simulate_in_worker(options: SimulationOptions, seed: int, number: int) -> tuple[Scene, Truth]:
-    return _simulate_numbered(options, seed, number, _worker_catalogue)
 
 
 def simulate_scenes(
@@ -58,7 +55,7 @@ def simulate_scenes(
     seed: int,
     *,
     jobs: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
     catalogue: Table | None = None,
 ) -> Iterator[tuple[Scene, Truth]]:
     """Simulate many scenes on all cores.
@@ -77,7 +74,7 @@ def simulate_scenes(
     jobs : `int`, optional
         Number of processes; all cores this process may use if absent.
     progress : `~collections.abc.Callable`, optional
-        Called with the number of scenes done, before each is yielded.
+        Called with the number of scenes just done, before each is yielded.
     catalogue : `astropy.table.Table`, optional
         Galaxies to draw from; see `simulate_scene`.
 
@@ -98,19 +95,14 @@ def simulate_scenes(
     if jobs == 1:
         for number in range(n):
             result = _simulate_numbered(options, seed, number, catalogue)
-            if progress is not None:
-                progress(number + 1)
+            progress(1)
             yield result
         return
-    pending: deque[Future[tuple[Scene, Truth]]] = deque()
     with worker_processes(jobs, _start_worker, (catalogue,)) as executor:
-        submitted = done = 0
-        while done < n:
-            while submitted < n and len(pending) < 2 * jobs:
-                pending.append(executor.submit(_simulate_in_worker, options, seed, submitted))
-                submitted += 1
+        submitted = (executor.submit(_simulate_numbered, options, seed, number) for number in range(n))
+        pending = deque(islice(submitted, 2 * jobs))
+        while pending:
             result = pending.popleft().result()
-            done += 1
-            if progress is not None:
-                progress(done)
+            pending.extend(islice(submitted, 1))
+            progress(1)
             yield result

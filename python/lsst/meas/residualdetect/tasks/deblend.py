@@ -29,7 +29,7 @@ from lsst.pex.config import Field, ListField
 from ..butler import load_images
 from ..deblend import check_engine, deblend
 from ..deblend.redeblend import changed_parents, redeblend
-from ..detections import Detections
+from ..detections import Detections, peak_columns
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
 from .deblend_options import DeblendOptionsConfig
@@ -219,16 +219,14 @@ def object_table(detections: Detections, models: SceneModel) -> Table:
     """
     pairs = [(parent, peak) for parent in detections for peak in parent.peaks]
     fits = {parent.parent_id: parent for parent in models}
-    flux = models.peak_fluxes([peak.id for _, peak in pairs]).astype(np.float32)
-    columns: dict[str, Any] = {
-        "id": np.array([peak.id for _, peak in pairs], np.int64),
+    of_peaks = peak_columns(detections.peaks)
+    columns = {
+        "id": of_peaks["id"],
         "parent": np.array([parent.id for parent, _ in pairs], np.int64),
-        "y": np.array([peak.y for _, peak in pairs], np.float64),
-        "x": np.array([peak.x for _, peak in pairs], np.float64),
-        "merge_peak_residual": np.array([peak.from_residual for _, peak in pairs], bool),
-        "iteration": np.array([peak.iteration for _, peak in pairs], np.int32),
-        "score": np.array([peak.score for _, peak in pairs], np.float64),
+        **of_peaks,
+        "merge_peak_residual": of_peaks["iteration"] > 0,
     }
+    flux = models.peak_fluxes(of_peaks["id"]).astype(np.float32)
     columns |= {f"flux_{band}": flux[:, index] for index, band in enumerate(models.bands)}
     columns["deblend_chi2"] = np.array([fits[parent.id].reduced_chi2 for parent, _ in pairs], np.float64)
     columns["deblend_failed"] = np.array(

@@ -33,7 +33,15 @@ from ..detection import DetectionOptions
 from ..injection.companion_counts import summarise_companions
 from ..injection.recovery import InjectedPatch, evaluate_companions
 from .evaluation_options import EvaluationOptionsConfig
-from .patch import PATCH_DIMENSIONS, InputRefs, OutputRefs, Quantum, read_scene, wavelength_order
+from .patch import (
+    BAND_DIMENSIONS,
+    PATCH_DIMENSIONS,
+    InputRefs,
+    OutputRefs,
+    Quantum,
+    read_scene,
+    wavelength_order,
+)
 
 __all__ = ["EvaluateInjectedConfig", "EvaluateInjectedConnections", "EvaluateInjectedTask", "join_bands"]
 
@@ -59,7 +67,7 @@ class EvaluateInjectedConnections(
         doc="Coadds with companions, in all bands.",
         name="{injected_prefix}deep_coadd",
         storageClass="ExposureF",
-        dimensions=(*PATCH_DIMENSIONS, "band"),
+        dimensions=BAND_DIMENSIONS,
         multiple=True,
     )
     companions = cT.Input(
@@ -72,7 +80,7 @@ class EvaluateInjectedConnections(
         doc="The same in each band.",
         name="{injected_prefix}companions_band",
         storageClass="ArrowAstropy",
-        dimensions=(*PATCH_DIMENSIONS, "band"),
+        dimensions=BAND_DIMENSIONS,
         multiple=True,
     )
     detections = cT.Input(

@@ -28,9 +28,10 @@ import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import Field, ListField, RangeField
 
+from ..detections import places_of
 from ..injection.light import add_source_noise, companion_snr, variance_per_flux
 from ..scene import DEFAULT_BAD_PLANES
-from .patch import PATCH_DIMENSIONS, InputRefs, OutputRefs, Quantum, patch_generator
+from .patch import BAND_DIMENSIONS, PATCH_DIMENSIONS, InputRefs, OutputRefs, Quantum, patch_generator
 
 __all__ = [
     "InjectCompanionsConfig",
@@ -39,8 +40,6 @@ __all__ = [
     "NoInjectionError",
 ]
 
-_BAND_DIMENSIONS = (*PATCH_DIMENSIONS, "band")
-
 
 class NoInjectionError(RuntimeError):
     """lsst.source.injection cannot be imported."""
@@ -48,7 +47,7 @@ class NoInjectionError(RuntimeError):
 
 class InjectCompanionsConnections(
     pipe_base.PipelineTaskConnections,
-    dimensions=_BAND_DIMENSIONS,
+    dimensions=BAND_DIMENSIONS,
     defaultTemplates={"injected_prefix": "injected_"},
 ):
     """Inputs and outputs of `InjectCompanionsTask`."""
@@ -57,19 +56,19 @@ class InjectCompanionsConnections(
         doc="Coadd.",
         name="deep_coadd",
         storageClass="ExposureF",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
     )
     coadd_cell = cT.Input(
         doc="Coadd in cells, in place of the other.",
         name="deep_coadd_cell_predetection",
         storageClass="MultipleCellCoadd",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
     )
     background = cT.Input(
         doc="Background to subtract from the coadd in cells.",
         name="deep_coadd_background",
         storageClass="Background",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
     )
     companions = cT.Input(
         doc="What to inject.",
@@ -81,13 +80,13 @@ class InjectCompanionsConnections(
         doc="Coadd with companions, in one piece.",
         name="{injected_prefix}deep_coadd",
         storageClass="ExposureF",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
     )
     in_band = cT.Output(
         doc="Magnitudes and signal-to-noise ratios of the companions in this band.",
         name="{injected_prefix}companions_band",
         storageClass="ArrowAstropy",
-        dimensions=_BAND_DIMENSIONS,
+        dimensions=BAND_DIMENSIONS,
     )
 
     def __init__(self, *, config: InjectCompanionsConfig) -> None:
@@ -204,7 +203,7 @@ class InjectCompanionsTask(pipe_base.PipelineTask):
             light,
             coadd.variance.array,
             good,
-            np.stack([companions["y"], companions["x"]], axis=1),
+            places_of(companions),
             (coadd.getY0(), coadd.getX0()),
         )
         coadd.getMetadata().set("INJECTED", "companions beside real objects")

@@ -24,22 +24,35 @@ import numpy as np
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ConfigField, Field, ListField, RangeField
+from lsst.pex.config import ConfigField, ListField, RangeField
 
 from ..butler import load_catalogues, load_images
 from ..detections import Detections
+from ..injection.companion_options import CompanionOptions
 from ..injection.companions import draw_companions
 from ..scene import DEFAULT_BAD_PLANES, Scene
-from .companions_config import CompanionOptionsConfig
-from .patch import PATCH_DIMENSIONS, InputRefs, OutputRefs, Quantum, patch_generator, read_scene
+from .options_config import OptionsConfig, with_options
+from .patch import (
+    PATCH_DIMENSIONS,
+    InputRefs,
+    OutputRefs,
+    Quantum,
+    StackCoaddConnections,
+    StackCoaddsConfig,
+    patch_generator,
+    read_scene,
+)
 
-__all__ = ["MakeCompanionsConfig", "MakeCompanionsConnections", "MakeCompanionsTask"]
-
-_BAND_DIMENSIONS = (*PATCH_DIMENSIONS, "band")
+__all__ = [
+    "CompanionOptionsConfig",
+    "MakeCompanionsConfig",
+    "MakeCompanionsConnections",
+    "MakeCompanionsTask",
+]
 
 
 class MakeCompanionsConnections(
-    pipe_base.PipelineTaskConnections,
+    StackCoaddConnections,
     dimensions=PATCH_DIMENSIONS,
     defaultTemplates={"injected_prefix": "injected_"},
 ):
@@ -55,27 +68,6 @@ class MakeCompanionsConnections(
         name="object_detection_peak_schema",
         storageClass="PeakCatalog",
     )
-    coadds = cT.Input(
-        doc="Coadds in all bands.",
-        name="deep_coadd",
-        storageClass="ExposureF",
-        dimensions=_BAND_DIMENSIONS,
-        multiple=True,
-    )
-    coadds_cell = cT.Input(
-        doc="Coadds in cells, in place of the others.",
-        name="deep_coadd_cell_predetection",
-        storageClass="MultipleCellCoadd",
-        dimensions=_BAND_DIMENSIONS,
-        multiple=True,
-    )
-    backgrounds = cT.Input(
-        doc="Backgrounds to subtract from coadds in cells.",
-        name="deep_coadd_background",
-        storageClass="Background",
-        dimensions=_BAND_DIMENSIONS,
-        multiple=True,
-    )
     detections = cT.Input(
         doc="Merged detection catalogue, for hosts.",
         name="object_detection_merged",
@@ -89,19 +81,17 @@ class MakeCompanionsConnections(
         dimensions=PATCH_DIMENSIONS,
     )
 
-    def __init__(self, *, config: MakeCompanionsConfig) -> None:
-        super().__init__(config=config)
-        for name in ("coadds",) if config.use_cell_coadds else ("coadds_cell", "backgrounds"):
-            delattr(self, name)
+
+@with_options(CompanionOptions)
+class CompanionOptionsConfig(OptionsConfig):
+    """What to inject beside which objects."""
 
 
-class MakeCompanionsConfig(pipe_base.PipelineTaskConfig, pipelineConnections=MakeCompanionsConnections):
+class MakeCompanionsConfig(
+    StackCoaddsConfig, pipe_base.PipelineTaskConfig, pipelineConnections=MakeCompanionsConnections
+):
     """Options of `MakeCompanionsTask`."""
 
-    use_cell_coadds = Field[bool](
-        doc="Read coadds in cells, stitch them and subtract their backgrounds?",
-        default=False,
-    )
     companions = ConfigField[CompanionOptionsConfig](doc="What to inject beside which objects.")
     seed = RangeField(
         dtype=int,
@@ -137,13 +127,13 @@ class MakeCompanionsTask(pipe_base.PipelineTask):
         catalogue = butlerQC.get(inputRefs.detections)
         if not len(catalogue):
             raise pipe_base.NoWorkFound(f"{data_id}: the detection catalogue is empty")
-        cells = self.config.use_cell_coadds
+        coadds, backgrounds = self.config.coadd_refs(inputRefs)
         scene = read_scene(
             butlerQC,
-            inputRefs.coadds_cell if cells else inputRefs.coadds,
+            coadds,
             self.images,
             bad_planes=self.config.bad_mask_planes,
-            background_refs=inputRefs.backgrounds if cells else (),
+            background_refs=backgrounds,
             catalogue=catalogue,
         )
         rng = patch_generator(self.config.seed, data_id.required)

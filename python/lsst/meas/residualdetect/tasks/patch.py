@@ -26,7 +26,7 @@ import numpy as np
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ChoiceField, Config
+from lsst.pex.config import ChoiceField, Config, Field
 from lsst.pipe.base.connections import DeferredDatasetRef
 
 from ..butler import IMAGE_FORMS, Images
@@ -44,6 +44,8 @@ __all__ = [
     "InputRefs",
     "OutputRefs",
     "Quantum",
+    "StackCoaddConnections",
+    "StackCoaddsConfig",
     "patch_generator",
     "read_scene",
     "set_storage_class",
@@ -105,6 +107,50 @@ class CoaddConnections(pipe_base.PipelineTaskConnections, dimensions=PATCH_DIMEN
     def __init__(self, *, config: Any) -> None:
         super().__init__(config=config)
         set_storage_class(self, "coadds", IMAGE_FORMS[config.images].storage_class)
+
+
+class StackCoaddsConfig(Config):
+    """For tasks of the stack that read the coadds of a patch."""
+
+    use_cell_coadds = Field[bool](
+        doc="Read coadds in cells, stitch them and subtract their backgrounds?",
+        default=False,
+    )
+
+    def coadd_refs(self, refs: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+        """References to the coadds, and to the backgrounds still in them."""
+        return (refs.coadds_cell, refs.backgrounds) if self.use_cell_coadds else (refs.coadds, ())
+
+
+class StackCoaddConnections(pipe_base.PipelineTaskConnections, dimensions=PATCH_DIMENSIONS):
+    """The coadds of a patch, whole or in cells, as `StackCoaddsConfig` says."""
+
+    coadds = cT.Input(
+        doc="Coadds in all bands.",
+        name="deep_coadd",
+        storageClass="ExposureF",
+        dimensions=BAND_DIMENSIONS,
+        multiple=True,
+    )
+    coadds_cell = cT.Input(
+        doc="Coadds in cells, in place of the others.",
+        name="deep_coadd_cell_predetection",
+        storageClass="MultipleCellCoadd",
+        dimensions=BAND_DIMENSIONS,
+        multiple=True,
+    )
+    backgrounds = cT.Input(
+        doc="Backgrounds to subtract from coadds in cells.",
+        name="deep_coadd_background",
+        storageClass="Background",
+        dimensions=BAND_DIMENSIONS,
+        multiple=True,
+    )
+
+    def __init__(self, *, config: Any) -> None:
+        super().__init__(config=config)
+        for name in ("coadds",) if config.use_cell_coadds else ("coadds_cell", "backgrounds"):
+            delattr(self, name)
 
 
 def read_scene(

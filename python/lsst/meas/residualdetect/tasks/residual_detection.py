@@ -112,9 +112,7 @@ class ResidualDetectionTask(pipe_base.PipelineTask):
         if self.detector is None:
             self.package = butlerQC.get(inputRefs.model_package)
             self.detector = self.config.load_detector(self.package)
-        cells = self.config.use_cell_coadds
-        coadds = inputRefs.coadds_cell if cells else inputRefs.coadds
-        backgrounds = inputRefs.backgrounds if cells else ()
+        coadds, backgrounds = self.config.coadd_refs(inputRefs)
         scene = read_scene(
             butlerQC,
             coadds,

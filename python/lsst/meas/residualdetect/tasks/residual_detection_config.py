@@ -40,13 +40,19 @@ from ..find_missing import FindMissingOptions
 from ..network.package import ModelPackage
 from ..scene import DEFAULT_BAD_PLANES
 from .deblend_options import DeblendOptionsConfig
-from .patch import BAND_DIMENSIONS, PATCH_DIMENSIONS, set_storage_class
+from .patch import (
+    BAND_DIMENSIONS,
+    PATCH_DIMENSIONS,
+    StackCoaddConnections,
+    StackCoaddsConfig,
+    set_storage_class,
+)
 
 __all__ = ["ResidualDetectionConfig", "ResidualDetectionConnections"]
 
 
 class ResidualDetectionConnections(
-    pipe_base.PipelineTaskConnections,
+    StackCoaddConnections,
     dimensions=PATCH_DIMENSIONS,
     defaultTemplates={"before": "", "after": "_residual"},
 ):
@@ -65,27 +71,6 @@ class ResidualDetectionConnections(
         doc="Schema of its peaks.",
         name="object_detection_peak{before}_schema",
         storageClass="PeakCatalog",
-    )
-    coadds = cT.Input(
-        doc="Coadds in all bands.",
-        name="deep_coadd",
-        storageClass="ExposureF",
-        dimensions=BAND_DIMENSIONS,
-        multiple=True,
-    )
-    coadds_cell = cT.Input(
-        doc="Coadds in cells, in place of the others.",
-        name="deep_coadd_cell_predetection",
-        storageClass="MultipleCellCoadd",
-        dimensions=BAND_DIMENSIONS,
-        multiple=True,
-    )
-    backgrounds = cT.Input(
-        doc="Backgrounds to subtract from coadds in cells.",
-        name="deep_coadd_background",
-        storageClass="Background",
-        dimensions=BAND_DIMENSIONS,
-        multiple=True,
     )
     detections = cT.Input(
         doc="Merged detection catalogue that was deblended.",
@@ -147,8 +132,6 @@ class ResidualDetectionConnections(
         if config.data_model == "array":
             for name in ("input_schema", "peak_schema", "output_schema", "output_peak_schema"):
                 delattr(self, name)
-        for name in ("coadds",) if config.use_cell_coadds else ("coadds_cell", "backgrounds"):
-            delattr(self, name)
         if config.model_source != "butler":
             del self.model_package
         if not config.write_images:
@@ -167,7 +150,9 @@ class ResidualDetectionConnections(
             set_storage_class(self, name, storage_class)
 
 
-class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ResidualDetectionConnections):
+class ResidualDetectionConfig(
+    StackCoaddsConfig, pipe_base.PipelineTaskConfig, pipelineConnections=ResidualDetectionConnections
+):
     """Options of `ResidualDetectionTask`."""
 
     data_model = ChoiceField[str](
@@ -183,10 +168,6 @@ class ResidualDetectionConfig(pipe_base.PipelineTaskConfig, pipelineConnections=
         default=None,
         optional=True,
         allowed={name: form.doc for name, form in IMAGE_FORMS.items()},
-    )
-    use_cell_coadds = Field[bool](
-        doc="Read coadds in cells, stitch them and subtract their backgrounds?",
-        default=False,
     )
     bands = ListField[str](
         doc="Bands to look at; all that the models have if empty.",

@@ -27,7 +27,6 @@ from ..detections import Detections
 from ..scene import Scene
 from ..simulation.rendering import Stamp
 from ..truth.evaluation import EvaluationOptions, TruthClass
-from ..truth.measures import psf_sigma_pix
 from ..truth.taxonomy import classify_truth
 
 __all__ = ["INSTANCE_DTYPE", "MASK_SIDE", "find_instances", "undetected"]
@@ -86,7 +85,7 @@ def undetected(
     """
     inside = np.flatnonzero(is_inside(nearest_pixel(positions, scene.origin), scene.shape))
     options = EvaluationOptions(min_snr=min_snr, faint_snr=min(min_snr, EvaluationOptions.faint_snr))
-    labels = classify_truth(detections, scene, positions[inside], snr[inside], psf_sigma_pix(scene), options)
+    labels = classify_truth(detections, scene, positions[inside], snr[inside], options)
     wanted = ~np.isin(labels.name, [TruthClass.MATCHED, TruthClass.FAINT])
     return inside[wanted]
 

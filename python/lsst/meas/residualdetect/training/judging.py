@@ -36,8 +36,8 @@ from ..network.package import load_package
 from ..network.sky import measure_sky
 from ..scene import Array
 from ..threads import in_processes
-from ..truth.evaluation import PeakClass
-from ..truth.pooling import WRONG, target_rows
+from ..truth.evaluation import COUNTED, PeakClass
+from ..truth.pooling import target_rows
 from .cases import Case, read_case
 from .judged import Found, Judged
 
@@ -83,7 +83,7 @@ def judge_case(case: Case, detector: MaskRcnn) -> tuple[Found, int, dict[str, fl
     missing = find_missing(case.scene, case.detections, case.model, detector)
     evaluation = classify_candidates(missing, case.model, case.truth)
     peaks = evaluation.peaks
-    peaks = peaks[np.isin(peaks["class"], [PeakClass.RIGHT, *WRONG])]
+    peaks = peaks[np.isin(peaks["class"], COUNTED)]
     scene, image = missing.scene, missing.model_image
     known = positions_of(case.detections.peaks)
     noise, facts = measure_sky(scene, image, known)

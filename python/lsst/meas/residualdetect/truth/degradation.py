@@ -68,24 +68,6 @@ class Degradation:
         if self.seeing == 0 and self.depth == 1:
             raise ValueError("neither a worse seeing nor a lesser depth is given")
 
-    @classmethod
-    def parse(cls, text: str) -> Degradation:
-        """Read ``seeing=0.9,depth=0.5``, or one of the two.
-
-        Raises
-        ------
-        ValueError
-            Raised if it says anything else.
-        """
-        parts = dict(part.partition("=")[::2] for part in text.split(","))
-        if not parts.keys() <= {"seeing", "depth"}:
-            raise ValueError(f"{text!r} is not of the form seeing=0.9,depth=0.5")
-        try:
-            values = {name: float(value) for name, value in parts.items()}
-        except ValueError as error:
-            raise ValueError(f"{text!r} is not of the form seeing=0.9,depth=0.5") from error
-        return cls(**values)
-
     def of(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """The scene seen so; see `make_worse`."""
         wanted = self.seeing / scene.pixel_scale_arcsec / FWHM_PER_SIGMA

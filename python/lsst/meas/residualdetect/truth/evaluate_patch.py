@@ -25,10 +25,10 @@ import numpy as np
 from astropy.table import Table
 
 from ..boxes import is_inside, nearest_pixel
-from ..detections import Detections, positions_of
-from ..noise import expected_snr
+from ..detections import peak_columns, places_of
 from ..scene import DEFAULT_BAD_PLANES
-from .evaluation import Evaluation, EvaluationOptions, PatchResult, PeakClass
+from .evaluation import FOUND, Evaluation, EvaluationOptions, PatchResult, PeakClass
+from .known_scenes import with_snr
 from .matching import Floats, Integers
 from .measures import (
     FWHM_PER_SIGMA,
@@ -45,11 +45,6 @@ from .taxonomy import (
 )
 
 __all__ = ["evaluate_patch"]
-
-
-def _parent_ids(detections: Detections) -> dict[int, int]:
-    """Parent id of each peak id."""
-    return {peak.id: parent.id for parent in detections for peak in parent.peaks}
 
 
 def _flux_columns(prefix: str, bands: tuple[str, ...], fluxes: Floats) -> dict[str, Floats]:
@@ -72,22 +67,18 @@ def _observed(result: PatchResult, positions: Floats) -> Integers:
 
 def _truth_table(result: PatchResult, options: EvaluationOptions) -> tuple[Table, TruthLabels, PeakLabels]:
     assert result.truth is not None
-    positions = np.stack([result.truth["y"], result.truth["x"]], axis=1).astype(np.float64)
+    positions = places_of(result.truth)
     fluxes = _true_fluxes(result)
     neighbour, separation = brighter_neighbours(positions, fluxes.sum(axis=1))
-    if "snr" in (result.truth.dtype.names or ()):
-        snr = np.asarray(result.truth["snr"], dtype=np.float64)
-    else:
-        snr = expected_snr(fluxes, result.scene, *positions.T)
+    snr = np.asarray(with_snr(result.truth, result.scene)["snr"], dtype=np.float64)
 
     # Neighbours count wherever they are; what happens off the image or on
     # bad pixels is nobody's fault.
     rows = _observed(result, positions)
-    sigma_pix = psf_sigma_pix(result.scene)
-    labels = classify_truth(result.before, result.scene, positions[rows], snr[rows], sigma_pix, options)
-    peaks = classify_new_peaks(result, positions[rows], snr[rows], labels, sigma_pix, options)
+    labels = classify_truth(result.before, result.scene, positions[rows], snr[rows], options)
+    peaks = classify_new_peaks(result, positions[rows], snr[rows], labels, options)
 
-    found = np.isin(peaks.name, [PeakClass.RIGHT, PeakClass.RIGHT_FAINT])
+    found = np.isin(peaks.name, FOUND)
     old_ids = np.array([peak.id for peak in result.before.peaks] + [-1], dtype=np.int64)
     new_ids = np.full(len(rows), -1, dtype=np.int64)
     new_distance = np.full(len(rows), np.nan)
@@ -116,7 +107,7 @@ def _truth_table(result: PatchResult, options: EvaluationOptions) -> tuple[Table
             "blended": labels.blended,
             "neighbour_id": np.where(has_neighbour, np.asarray(result.truth["id"])[neighbour[rows]], -1),
             "separation_pix": separation[rows],
-            "separation_fwhm": separation[rows] / (FWHM_PER_SIGMA * sigma_pix),
+            "separation_fwhm": separation[rows] / (FWHM_PER_SIGMA * psf_sigma_pix(result.scene)),
             "flux_ratio": ratio,
             **_flux_columns("flux", result.scene.bands, flux),
             **_flux_columns("flux_before", result.scene.bands, result.model_before.peak_fluxes(peak_ids)),
@@ -132,26 +123,22 @@ def _truth_table(result: PatchResult, options: EvaluationOptions) -> tuple[Table
 
 def _peak_table(result: PatchResult, truth: Table | None, target: Integers, labels: PeakLabels) -> Table:
     peaks = result.new_peaks
-    ids = np.array([peak.id for peak in peaks], dtype=np.int64)
-    positions = positions_of(peaks)
-    parent_ids = _parent_ids(result.after)
+    columns = peak_columns(peaks)
+    parent_ids = {peak.id: parent.id for parent in result.after for peak in parent.peaks}
     true_id = np.full(len(peaks), -1, dtype=np.int64)
     found = labels.source >= 0
     if truth is not None:
         true_id[found] = truth["id"][labels.source[found]]
     return Table(
         {
-            "id": ids,
+            "id": columns["id"],
             "parent_id": np.array([parent_ids[peak.id] for peak in peaks], dtype=np.int64),
-            "y": positions[:, 0],
-            "x": positions[:, 1],
-            "score": np.array([peak.score for peak in peaks], dtype=np.float64),
-            "iteration": np.array([peak.iteration for peak in peaks], dtype=np.int64),
+            **columns,
             "class": labels.name,
             "true_id": true_id,
             "target": (labels.name == PeakClass.RIGHT) & np.isin(labels.source, target),
             "distance_pix": labels.distance_pix,
-            **_flux_columns("flux_after", result.scene.bands, result.model_after.peak_fluxes(ids)),
+            **_flux_columns("flux_after", result.scene.bands, result.model_after.peak_fluxes(columns["id"])),
         }
     )
 
@@ -165,7 +152,7 @@ def _parent_table(result: PatchResult, truth: Table | None, options: EvaluationO
     n_true = np.full(len(parents), -1, dtype=np.int64)
     if truth is not None:
         counted = truth[truth["snr"] >= options.min_snr]
-        rows, columns = nearest_pixel(np.stack([counted["y"], counted["x"]], axis=1), scene.origin).T
+        rows, columns = nearest_pixel(places_of(counted), scene.origin).T
         labels = result.after.labels(scene.shape, scene.origin)[rows, columns]
         n_true = np.bincount(labels, minlength=len(parents) + 1)[1:]
     old = {parent.parent_id: bool(parent.failure) for parent in result.model_before}

@@ -33,7 +33,18 @@ from ..scene import Scene
 from ..scene_model import SceneModel
 from .matching import MATCH_RULES
 
-__all__ = ["EvaluatedPatch", "Evaluation", "EvaluationOptions", "PatchResult", "PeakClass", "TruthClass"]
+__all__ = [
+    "COUNTED",
+    "FOUND",
+    "TARGETS",
+    "WRONG",
+    "EvaluatedPatch",
+    "Evaluation",
+    "EvaluationOptions",
+    "PatchResult",
+    "PeakClass",
+    "TruthClass",
+]
 
 
 class TruthClass(StrEnum):
@@ -53,6 +64,10 @@ class TruthClass(StrEnum):
     is not held to be spurious."""
 
 
+TARGETS = (TruthClass.UNRECOGNIZED, TruthClass.PARTIALLY_DEBLENDED)
+"""What a residual detection is to find."""
+
+
 class PeakClass(StrEnum):
     """What a new peak turned out to be."""
 
@@ -67,6 +82,11 @@ class PeakClass(StrEnum):
     """On nothing."""
     UNLABELLED = "unlabelled"
     """There is no truth to compare with."""
+
+
+WRONG = (PeakClass.SHRED, PeakClass.SPURIOUS)
+COUNTED = (PeakClass.RIGHT, *WRONG)
+FOUND = (PeakClass.RIGHT, PeakClass.RIGHT_FAINT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +141,7 @@ class PatchResult:
     @property
     def new_peaks(self) -> tuple[Peak, ...]:
         """Peaks that the residual detection added."""
-        return tuple(peak for peak in self.after.peaks if peak.from_residual)
+        return self.after.new_peaks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from numpy.lib import recfunctions
 
 from ..boxes import is_inside, nearest_pixel
 from ..detection import detect, detections_at
-from ..detections import Detections
+from ..detections import Detections, places_of
 from ..io.scene_file import read_scene_file
 from ..noise import expected_snr
 from ..scene import Scene, SceneError
@@ -108,7 +108,7 @@ def with_snr(truth: Truth, scene: Scene) -> Truth:
     if "snr" in (truth.dtype.names or ()):
         return truth
     fluxes = np.stack([truth[f"flux_{band}"] for band in scene.bands], axis=1).astype(np.float64)
-    positions = np.stack([truth["y"], truth["x"]], axis=1).astype(np.float64)
+    positions = places_of(truth)
     snr = expected_snr(fluxes, scene, *positions.T)
     return recfunctions.append_fields(truth, "snr", snr, usemask=False)
 

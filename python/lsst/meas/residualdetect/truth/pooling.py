@@ -25,13 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
-from .evaluation import Evaluation, PeakClass, TruthClass
+from .evaluation import COUNTED, TARGETS, Evaluation, PeakClass
 from .metrics import RankingCurve, ranking_curve
 
-__all__ = ["WRONG", "classified_curve", "pooled_column", "pooled_curve", "target_rows"]
-
-WRONG = (PeakClass.SHRED, PeakClass.SPURIOUS)
-TARGETS = (TruthClass.UNRECOGNIZED, TruthClass.PARTIALLY_DEBLENDED)
+__all__ = ["classified_curve", "pooled_column", "pooled_curve", "target_rows"]
 
 
 def pooled_column(evaluations: Sequence[Evaluation], table: str, name: str) -> npt.NDArray[Any]:
@@ -84,7 +81,7 @@ def classified_curve(
         The ranking.
     """
     name = np.asarray(peaks["class"])
-    counted = np.isin(name, [PeakClass.RIGHT, *WRONG])
+    counted = np.isin(name, COUNTED)
     return ranking_curve(
         np.asarray(peaks["score"])[counted],
         name[counted] == PeakClass.RIGHT,

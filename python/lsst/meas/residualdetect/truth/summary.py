@@ -29,9 +29,10 @@ import numpy.typing as npt
 from astropy.table import Table
 from scipy.spatial import KDTree
 
-from .evaluation import Evaluation, EvaluationOptions, PeakClass, TruthClass
+from ..detections import places_of
+from .evaluation import TARGETS, WRONG, Evaluation, EvaluationOptions, PeakClass, TruthClass
 from .metrics import binned_recovery, median, ratio
-from .pooling import TARGETS, WRONG, pooled_column, pooled_curve, target_rows
+from .pooling import pooled_column, pooled_curve, target_rows
 
 __all__ = ["strict_json", "summarise", "summary_json"]
 
@@ -63,7 +64,7 @@ def _neighbours(evaluations: Sequence[Evaluation], radius_pix: float) -> npt.NDA
         truth = evaluation.truth
         if truth is None:
             continue
-        positions = np.stack([truth["y"], truth["x"]], axis=1)
+        positions = places_of(truth)
         found = (np.asarray(truth["new_peak_id"]) >= 0) & np.isin(truth["class"], TARGETS)
         distance = np.full(len(truth), np.inf)
         if found.any():

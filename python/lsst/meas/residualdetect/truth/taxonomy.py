@@ -27,9 +27,9 @@ from scipy.spatial import KDTree
 from ..boxes import nearest_pixel
 from ..detections import Detections, positions_of
 from ..scene import Scene
-from .evaluation import EvaluationOptions, PatchResult, PeakClass, TruthClass
+from .evaluation import TARGETS, EvaluationOptions, PatchResult, PeakClass, TruthClass
 from .matching import Floats, Integers, match_in_turn, match_peaks
-from .measures import core_owner
+from .measures import core_owner, psf_sigma_pix
 
 __all__ = ["PeakLabels", "TruthLabels", "classify_new_peaks", "classify_truth"]
 
@@ -76,7 +76,7 @@ class TruthLabels:
         """Unrecognised or partially deblended: what a residual detection is
         to find.
         """
-        return np.isin(self.name, [TruthClass.UNRECOGNIZED, TruthClass.PARTIALLY_DEBLENDED])
+        return np.isin(self.name, TARGETS)
 
 
 def classify_truth(
@@ -84,7 +84,6 @@ def classify_truth(
     scene: Scene,
     positions: Floats,
     snr: Floats,
-    sigma_pix: float,
     options: EvaluationOptions,
 ) -> TruthLabels:
     """Hold the ordinary detection against the truth.
@@ -102,8 +101,6 @@ def classify_truth(
         True positions (y, x) in patch coordinates, all on the image.
     snr : `numpy.ndarray`, (n,)
         Signal-to-noise ratios.
-    sigma_pix : `float`
-        Standard deviation of the PSF.
     options : `EvaluationOptions`
         Limits.
 
@@ -122,7 +119,7 @@ def classify_truth(
         snr[seen],
         peaks,
         radius_pix=options.match_radius_pix,
-        sigma_pix=sigma_pix,
+        sigma_pix=psf_sigma_pix(scene),
         rule=options.match_rule,
     )
 
@@ -167,7 +164,6 @@ def classify_new_peaks(
     positions: Floats,
     snr: Floats,
     truth: TruthLabels,
-    sigma_pix: float,
     options: EvaluationOptions,
 ) -> PeakLabels:
     """Hold the new peaks against the truth.
@@ -187,8 +183,6 @@ def classify_new_peaks(
         Signal-to-noise ratios.
     truth : `TruthLabels`
         What the ordinary detection made of them.
-    sigma_pix : `float`
-        Standard deviation of the PSF.
     options : `EvaluationOptions`
         Limits.
 
@@ -227,7 +221,7 @@ def classify_new_peaks(
             snr[wanted_index],
             peaks[open_peaks],
             radius_pix=options.match_radius_pix,
-            sigma_pix=sigma_pix,
+            sigma_pix=psf_sigma_pix(result.scene),
             rule=options.match_rule,
         )
         taken = matched >= 0
