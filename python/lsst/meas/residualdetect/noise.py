@@ -19,7 +19,7 @@ noise of the pixels they lie on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,12 @@ import numpy.typing as npt
 from scipy.signal import oaconvolve
 
 from .boxes import Box, box_at, nearest_pixel, overlap, strips
-from .scene import Array, Positions, Scene
+from .scene import DEFAULT_BAD_PLANES, Array, Positions, Scene
 
 __all__ = [
     "correlate",
     "expected_snr",
+    "flat_spectrum_snr",
     "n_bands_seen",
     "point_source_flux",
     "point_source_snr",
@@ -196,7 +197,9 @@ def significance(signal: Array, norm: Array) -> Array:
     return np.divide(signal, np.sqrt(norm), out=np.zeros_like(signal), where=norm > 0)
 
 
-def _around(scene: Scene, y: Positions, x: Positions) -> Iterator[tuple[Box, Array, npt.NDArray[np.float64]]]:
+def _around(
+    scene: Scene, y: Positions, x: Positions, bad_planes: Sequence[str] = DEFAULT_BAD_PLANES
+) -> Iterator[tuple[Box, Array, npt.NDArray[np.float64]]]:
     """For each place the pixels that a PSF there covers, their weights and the
     PSFs; the weights are 0 where good pixels see too little of the PSF.
     """
@@ -206,7 +209,7 @@ def _around(scene: Scene, y: Positions, x: Positions) -> Iterator[tuple[Box, Arr
         totals = np.square(there.psfs, dtype=np.float64).sum(axis=(1, 2))
         stamp = box_at((row - height // 2, column - width // 2), (height, width))
         box, seen_part = overlap(box_at((0, 0), scene.shape), stamp)
-        weights = scene.weights(box=box)
+        weights = scene.weights(bad_planes, box)
         psfs = there.psfs[:, *seen_part].astype(np.float64)
         seen = np.square(psfs).sum(axis=(1, 2), where=weights > 0)
         weights[~(seen > _LEAST_SEEN * totals)] = 0
@@ -251,6 +254,20 @@ def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) ->
     (n, band), float32; 0 where nothing is known. See `point_source_flux`.
     """
     return np.divide(*point_source_flux(images, scene, y, x)).astype(np.float32)
+
+
+def flat_spectrum_snr(
+    scene: Scene, y: Positions, x: Positions, bad_planes: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """Signal-to-noise ratios over all bands of point sources that are equally
+    bright in each, at given places: (n,); 0 where nothing is known.
+    """
+    snr = np.zeros(len(y))
+    for place, (box, weights, psfs) in enumerate(_around(scene, y, x, bad_planes)):
+        norm = (weights * psfs**2).sum()
+        if norm > 0:
+            snr[place] = (weights * psfs * scene.images[:, *box]).sum() / np.sqrt(norm)
+    return snr
 
 
 def snr_over_bands(flux: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

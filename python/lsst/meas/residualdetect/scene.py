@@ -230,6 +230,14 @@ class Scene:
         areas = 1 / np.square(self.psfs, dtype=np.float64).sum(axis=(1, 2))
         return np.sqrt(areas / (4 * np.pi))
 
+    def sky(self, y: Positions, x: Positions) -> tuple[Positions, Positions]:
+        """Right ascension and declination of places in degrees, each (n,); NaN
+        if the scene does not know.
+        """
+        if self.sky_position is None:
+            return np.full(len(y), np.nan), np.full(len(y), np.nan)
+        return self.sky_position(y, x)
+
     def bad(
         self, planes: Sequence[str] = DEFAULT_BAD_PLANES, box: tuple[slice, slice] = _EVERYWHERE
     ) -> npt.NDArray[np.bool_]:

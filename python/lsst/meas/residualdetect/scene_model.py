@@ -248,6 +248,16 @@ class SceneModel:
         for psfs, parents in groups.values():
             yield difference_kernels(psfs, self.model_psf), parents
 
+    def by_peak(self, scene: Scene) -> dict[int, tuple[Array, list[SourceModel]]]:
+        """Difference kernels and components of each source, by its peak's id;
+        see `by_kernels`.
+        """
+        peaks: dict[int, tuple[Array, list[SourceModel]]] = {}
+        for kernels, parents in self.by_kernels(scene):
+            for source in (source for parent in parents for source in parent.sources):
+                peaks.setdefault(source.peak_id, (kernels, []))[1].append(source)
+        return peaks
+
 
 def seen_box(sources: Sequence[SourceModel], kernels: Array, scene: Scene) -> tuple[Box, tuple[int, int]]:
     """The pixels of a scene that sources give light to.

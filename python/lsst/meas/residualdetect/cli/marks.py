@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ..experiments.tables import percent_text, with_interval
 from .common import check_parent
 
 __all__ = ["marks"]
 
 
-def _percent(value: float) -> str:
-    return "-" if value != value else f"{100 * value:.0f} %"
-
-
-def _with_interval(figure: Mapping[str, Any]) -> str:
-    low, high = figure["interval"]
-    return f"{_percent(figure['value'])} ({_percent(low)} to {_percent(high)})"
+_percent = partial(percent_text, digits=0)
+_with_interval = partial(with_interval, text=_percent)
 
 
 def _score(point: Mapping[str, Any]) -> str:

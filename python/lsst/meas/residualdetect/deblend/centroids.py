@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ..boxes import nearest_pixel
 from ..scene import DEFAULT_BAD_PLANES, Array, Positions, Scene
-from ..scene_model import SceneModel, SourceModel
+from ..scene_model import SceneModel
 from .flux_errors import peak_profile
 
 __all__ = ["centroids"]
@@ -117,10 +117,7 @@ def centroids(
     found = np.array(positions, np.float64).reshape(-1, 2)
     if not len(found):
         return found
-    components: dict[int, tuple[Array, list[SourceModel]]] = {}
-    for kernels, parents in model.by_kernels(scene):
-        for source in (source for parent in parents for source in parent.sources):
-            components.setdefault(source.peak_id, (kernels, []))[1].append(source)
+    components = model.by_peak(scene)
     residual = scene.images - model.image(scene)
     fluxes = np.maximum(np.nan_to_num(model.peak_fluxes(peak_ids)), 0)
     for row, peak_id in enumerate(peak_ids):

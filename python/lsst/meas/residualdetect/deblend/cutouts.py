@@ -244,10 +244,5 @@ def footprint_mask(scene: Scene, parent: Parent, box: tuple[slice, slice]) -> np
     """Which pixels of a box of a scene, in array indices (y, x), belong to a
     parent.
     """
-    (rows, columns), (first_y, first_x) = box, scene.origin
-    return parent.footprint.to_mask(
-        (
-            slice(rows.start + first_y, rows.stop + first_y),
-            slice(columns.start + first_x, columns.stop + first_x),
-        )
-    )
+    corner = box[0].start + scene.origin[0], box[1].start + scene.origin[1]
+    return parent.footprint.to_mask(box_at(corner, shape_of(box)))

@@ -23,22 +23,19 @@ still brighter one as the inner and the outer part of that.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..boxes import box_at, nearest_pixel, overlap
-from ..detections import Peak
-from ..scene import Scene
+from ..detections import Peak, positions_of
+from ..noise import flat_spectrum_snr
 from .batch import Batch
 from .cutouts import Component, Cutout
 from .monotonic import make_monotonic
 from .options import DeblendOptions
 from .stamps import Stamps, make_stamps
 
-__all__ = ["choose_components", "initial_morphologies", "points", "signal_to_noise"]
+__all__ = ["choose_components", "initial_morphologies", "points"]
 
 # Part of the peak's height at which a bright source is cut into two.
 _DISK_HEIGHT = 0.25
@@ -49,56 +46,21 @@ _POINT_SIGMAS = 5
 _FIRST_RADIUS = 8
 
 
-def signal_to_noise(scene: Scene, bad_planes: Sequence[str], y: int, x: int) -> float:
-    """Signal-to-noise ratio of a PSF at a pixel, all bands together.
-
-    Parameters
-    ----------
-    scene : `Scene`
-        The coadds.
-    bad_planes : `~collections.abc.Sequence` [`str`]
-        Mask planes whose pixels are left out.
-    y, x : `int`
-        Array indices of the pixel.
-
-    Returns
-    -------
-    snr : `float`
-        Inverse-variance weighted sum of image times PSF, over its standard
-        deviation; 0 where no pixel is good.
-    """
-    height, width = scene.psfs.shape[1:]
-    stamp = box_at((y - height // 2, x - width // 2), (height, width))
-    box, seen_part = overlap(box_at((0, 0), scene.shape), stamp)
-    psf = scene.psfs[:, *seen_part]
-    weighted = psf * scene.weights(bad_planes, box)
-    variance = (weighted * psf).sum(dtype=np.float64)
-    signal = (weighted * scene.images[:, *box]).sum(dtype=np.float64)
-    return float(signal / np.sqrt(variance)) if variance > 0 else 0.0
-
-
-def _components(scene: Scene, peak: Peak, options: DeblendOptions) -> tuple[Component, ...]:
-    y, x = nearest_pixel((peak.y, peak.x), scene.origin).tolist()
-    snr = signal_to_noise(scene, options.bad_planes, y, x)
-    if snr < options.point_snr:
-        return (Component.POINT,)
-    if snr < 2 * options.min_snr or options.max_components == 1:
-        return (Component.EXTENDED,)
-    return (Component.BULGE, Component.DISK)
-
-
 def choose_components(cutout: Cutout) -> tuple[tuple[Peak, Component], ...]:
     """The components to model each peak with, by its signal-to-noise ratio."""
-    scene, options = cutout.field.scene, cutout.field.options
-    return tuple(
-        (peak, component)
-        for peak in cutout.parent.peaks
-        for component in (
-            # Of a peak behind a mask only its wings are seen: the less it may
-            # be, the better it is known.
-            _components(scene, peak, options) if cutout.sees(peak) else (Component.POINT,)
-        )
-    )
+    peaks, options = cutout.parent.peaks, cutout.field.options
+    snr = flat_spectrum_snr(cutout.field.scene, *positions_of(peaks).T, options.bad_planes)
+
+    def kinds(peak: Peak, snr: float) -> tuple[Component, ...]:
+        # Of a peak behind a mask only its wings are seen: the less it may be,
+        # the better it is known.
+        if snr < options.point_snr or not cutout.sees(peak):
+            return (Component.POINT,)
+        if snr < 2 * options.min_snr or options.max_components == 1:
+            return (Component.EXTENDED,)
+        return (Component.BULGE, Component.DISK)
+
+    return tuple((peak, kind) for peak, own in zip(peaks, snr, strict=True) for kind in kinds(peak, own))
 
 
 def points(batch: Batch, stamps: Stamps, sigma_pix: float) -> Tensor:

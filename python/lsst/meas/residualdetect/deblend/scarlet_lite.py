@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from lsst.scarlet import lite
 
-from ..boxes import nearest_pixel
+from ..boxes import box_at, nearest_pixel
 from ..detections import Footprint, Parent
 from ..psf_images import difference_kernels
 from ..scene import Array, Scene
@@ -105,11 +105,7 @@ class _Shared:
     def deconvolved(self) -> tuple[Array, npt.NDArray[np.int32]]:
         """Sum of the deconvolved bands, and the labels of its footprints."""
         spans = np.concatenate([parent.footprint.spans for parent in self.parents])
-        box = tuple(
-            slice(first, first + size)
-            for first, size in zip(self.scene.origin, self.scene.shape, strict=True)
-        )
-        footprints = Footprint(spans).to_mask((box[0], box[1]))
+        footprints = Footprint(spans).to_mask(box_at(self.scene.origin, self.scene.shape))
         images = deconvolve(self.scene, footprints, self.psf)
         peaks = [peak for parent in self.parents for peak in parent.peaks]
         return images.sum(axis=0), label_footprints(self.scene, images, footprints, peaks)

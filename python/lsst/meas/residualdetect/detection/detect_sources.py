@@ -192,12 +192,12 @@ def detect(scene: Scene, options: DetectionOptions = DetectionOptions()) -> Dete
     labels, found = _detect_bands(scene, options)
     scale = scene.pixel_scale_arcsec
     merged = merge_peaks(found, options.min_new_peak_arcsec / scale, options.max_same_peak_arcsec / scale)
-    peaks = cull_peaks(*merged, labels, options.cull_peaks)
-    return Detections.from_labels(labels, [_moved(peak, scene.origin) for peak in peaks], scene.origin)
-
-
-def _moved(peak: Peak, origin: tuple[int, int]) -> Peak:
-    return replace(peak, y=peak.y + origin[0], x=peak.x + origin[1])
+    y0, x0 = scene.origin
+    peaks = [
+        replace(peak, y=peak.y + y0, x=peak.x + x0)
+        for peak in cull_peaks(*merged, labels, options.cull_peaks)
+    ]
+    return Detections.from_labels(labels, peaks, scene.origin)
 
 
 def detections_at(

@@ -35,7 +35,7 @@ from ..truth.evaluation import EvaluationOptions
 from ..truth.metrics import bin_label, binned_recovery, ratio, scene_interval
 from ..truth.summary import strict_json
 from .leave_out import LeftOut
-from .tables import number_text, percent_text, with_interval
+from .tables import number_text, percent_text, table_lines, with_interval
 
 __all__ = ["figures_of", "leave_out_markdown", "write_leave_out"]
 
@@ -167,7 +167,7 @@ def leave_out_markdown(figures: Sequence[dict[str, Any]], command: str) -> str:
     counts = f"{first['n_scenes']} scenes, {first['n_known']} known peaks, {first['n_withheld']} withheld."
     lines = [f"`{command}`", "", f"{counts} {text}", ""]
     for names, block in blocks:
-        lines += ["| " + " | ".join(row) + " |" for row in (names, ["---"] * len(names), *block)] + [""]
+        lines += table_lines(names, block)
     return "\n".join(lines)
 
 

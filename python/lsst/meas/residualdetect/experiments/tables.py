@@ -20,11 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .entry import Entry
+if TYPE_CHECKING:
+    from .entry import Entry
 
-__all__ = ["markdown", "number_text", "percent_text", "with_interval"]
+__all__ = ["markdown", "number_text", "percent_text", "table_lines", "with_interval"]
 
 
 _LEGEND = """
@@ -67,6 +68,11 @@ def with_interval(figure: Mapping[str, Any], text: Callable[[float], str]) -> st
     if not math.isfinite(low):
         return text(figure["value"])
     return f"{text(figure['value'])} ({text(low)} to {text(high)})"
+
+
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown, with an empty line after it."""
+    return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)] + [""]
 
 
 def _row(entry: Entry, iteration: int) -> list[str]:
@@ -129,14 +135,5 @@ def markdown(entries: Sequence[Entry], command: str) -> str:
         *("chi-square", "gain over 25"),
     ]
     rows = [_row(entry, number) for entry in entries for number in range(len(entry.iterations))]
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
-    return "\n".join(
-        [
-            f"`{command}`",
-            "",
-            " ".join(_LEGEND.format(**asdict(options)).split()),
-            "",
-            *lines,
-            "",
-        ]
-    )
+    legend = " ".join(_LEGEND.format(**asdict(options)).split())
+    return "\n".join([f"`{command}`", "", legend, "", *table_lines(header, rows)])

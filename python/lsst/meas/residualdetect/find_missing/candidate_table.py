@@ -60,7 +60,7 @@ def candidate_table(
         residual, at the pixel nearest to the centre, without bad pixels).
     """
     y, x = positions_of(candidates).T
-    ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(candidates)), np.nan)
+    ra, dec = scene.sky(y, x)
     flux, sigma = point_source_flux(scene.images - model_image, scene, y, x)
     snr = (flux / sigma).astype(np.float32)
     light = snr_over_bands(point_source_flux(model_image, scene, y, x)[0], sigma)

@@ -106,7 +106,7 @@ def all_sources(
     y, x = positions_of(peaks).T
     new = ~np.isin(ids, before)
     y[new], x[new] = centroids(scene, model, ids[new], np.stack([y[new], x[new]], axis=1)).T
-    ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(peaks)), np.nan)
+    ra, dec = scene.sky(y, x)
     fluxes, errors = model.peak_fluxes(ids), flux_errors(scene, model, ids)
     columns: dict[str, Any] = {
         "id": ids,

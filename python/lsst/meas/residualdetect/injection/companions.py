@@ -205,8 +205,8 @@ def draw_companions(
     table = Table(
         {name: np.array([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
     )
-    if scene.sky_position is not None and len(table):
-        table["ra"], table["dec"] = scene.sky_position(np.asarray(table["y"]), np.asarray(table["x"]))
+    if len(table):
+        table["ra"], table["dec"] = scene.sky(np.asarray(table["y"]), np.asarray(table["x"]))
     return table
 
 

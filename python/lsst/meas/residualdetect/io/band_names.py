@@ -23,9 +23,10 @@ from collections.abc import Iterable, Mapping
 
 from ..scene import SceneError
 
-__all__ = ["CANONICAL_NAMES", "BandNameError", "canonical_band", "canonical_bands"]
+__all__ = ["CANONICAL_NAMES", "BandNameError", "canonical_band", "canonical_bands", "wavelength_order"]
 
 CANONICAL_NAMES: tuple[str, ...] = ("u", "g", "r", "i", "z", "y")
+"""From blue to red."""
 
 
 class BandNameError(SceneError):
@@ -59,6 +60,12 @@ _PATTERNS = tuple(
 )
 
 _MAYBE_COUSINS = frozenset("URI")
+
+
+def wavelength_order(band: str) -> tuple[int, str]:
+    """Key to sort bands by; those of other names follow alphabetically."""
+    known = band in CANONICAL_NAMES
+    return (CANONICAL_NAMES.index(band) if known else len(CANONICAL_NAMES), band)
 
 
 def canonical_band(name: str | bytes, band_map: Mapping[str, str] | None = None) -> str | None:

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from astropy.visualization import make_lupton_rgb
 from scipy.ndimage import gaussian_filter
 
+from ..io.band_names import CANONICAL_NAMES, wavelength_order
 from ..scene import Array, Scene
 
 __all__ = [
@@ -42,10 +43,6 @@ __all__ = [
 ]
 
 Picture = npt.NDArray[np.uint8]
-
-# From blue to red; u and y are left out of pictures where there are enough
-# others, being the noisiest.
-KNOWN_BANDS = "ugrizy"
 
 # The noise is just visible, and hundreds of sigma are not yet white.
 LUPTON_STRETCH_SIGMA = 4.0
@@ -72,9 +69,9 @@ def rgb_weights(bands: Sequence[str]) -> npt.NDArray[np.float32]:
         mean; one band is grey.
     """
     order = list(range(len(bands)))
-    if all(band in KNOWN_BANDS for band in bands):
-        order.sort(key=lambda index: KNOWN_BANDS.index(bands[index]))
-        if len(bands) >= 5:
+    if set(bands) <= set(CANONICAL_NAMES):
+        order.sort(key=lambda index: wavelength_order(bands[index]))
+        if len(bands) >= 5:  # u and y are the noisiest
             order = [index for index in order if bands[index] not in "uy"]
     weights = np.zeros((3, len(bands)), dtype=np.float32)
     weights[0, order[-1]] = weights[2, order[0]] = 1.0

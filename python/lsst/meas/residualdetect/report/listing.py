@@ -187,7 +187,7 @@ def draw_listed(canvas: Canvas, chosen: Sequence[Listed]) -> Iterator[Drawn]:
         tuple(peak for parent in result.before if not parent.is_sky for peak in parent.peaks)
     )
     distance = KDTree(known).query(places)[0] if len(known) else np.full(len(places), np.inf)
-    ra, dec = scene.sky_position(y, x) if scene.sky_position else np.full((2, len(places)), np.nan)
+    ra, dec = scene.sky(y, x)
     labels = result.after.labels(scene.shape, scene.origin)
     ids = [0, *(parent.id for parent in result.after)]
     pixels = nearest_pixel(places, scene.origin)

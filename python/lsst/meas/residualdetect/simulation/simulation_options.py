@@ -24,13 +24,14 @@ from dataclasses import dataclass
 from surveycodex import get_survey
 from surveycodex.survey import Survey
 
+from ..io.band_names import CANONICAL_NAMES
 from .counts import galaxy_counts
 
 __all__ = ["BANDS", "ZERO_POINT", "SimulationError", "SimulationOptions"]
 
 # Fluxes of every source are drawn in all of these, so that a scene in fewer
 # bands shows the same sky.
-BANDS: tuple[str, ...] = ("u", "g", "r", "i", "z", "y")
+BANDS = CANONICAL_NAMES
 
 # AB magnitude of a flux of 1 nJy.
 ZERO_POINT: float = 31.4

@@ -32,6 +32,7 @@ from ..butler import load_catalogues, load_images, load_models
 from ..detection import DetectionOptions
 from ..injection.companion_counts import summarise_companions
 from ..injection.recovery import InjectedPatch, evaluate_companions
+from ..io.band_names import wavelength_order
 from .evaluation_options import EvaluationOptionsConfig
 from .patch import (
     BAND_DIMENSIONS,
@@ -40,7 +41,6 @@ from .patch import (
     OutputRefs,
     Quantum,
     read_scene,
-    wavelength_order,
 )
 
 __all__ = ["EvaluateInjectedConfig", "EvaluateInjectedConnections", "EvaluateInjectedTask", "join_bands"]

@@ -31,13 +31,13 @@ from lsst.pipe.base.connections import DeferredDatasetRef
 
 from ..butler import IMAGE_FORMS, Images
 from ..butler.images.stack import stack_bands
+from ..io.band_names import wavelength_order
 from ..io.plausibility import check_plausible
 from ..io.remarks import Remarks
 from ..scene import Scene, SceneError
 
 __all__ = [
     "BAND_DIMENSIONS",
-    "BAND_ORDER",
     "PATCH_DIMENSIONS",
     "CoaddConnections",
     "ImagesConfig",
@@ -49,7 +49,6 @@ __all__ = [
     "patch_generator",
     "read_scene",
     "set_storage_class",
-    "wavelength_order",
 ]
 
 # Types of what every task's runQuantum is given.
@@ -59,15 +58,6 @@ OutputRefs: TypeAlias = pipe_base.OutputQuantizedConnection
 
 PATCH_DIMENSIONS = ("skymap", "tract", "patch")
 BAND_DIMENSIONS = (*PATCH_DIMENSIONS, "band")
-
-# Wavelength order; bands of other names follow alphabetically.
-BAND_ORDER = "ugrizy"
-
-
-def wavelength_order(band: str) -> tuple[int, str]:
-    """Key to sort bands by."""
-    place = BAND_ORDER.find(band)
-    return (place if place >= 0 else len(BAND_ORDER), band)
 
 
 def patch_generator(seed: int, data_id: Mapping[str, Any]) -> np.random.Generator:

@@ -30,10 +30,11 @@ from ..candidates import Fate
 from ..detections import Detections
 from ..find_missing import Missing, find_missing
 from ..find_missing.candidate_table import candidate_table
+from ..io.band_names import wavelength_order
 from ..network.package import ModelPackage
 from ..scene import Scene
 from ..scene_model import SceneModel
-from .patch import InputRefs, OutputRefs, Quantum, read_scene, wavelength_order
+from .patch import InputRefs, OutputRefs, Quantum, read_scene
 from .residual_detection_config import ResidualDetectionConfig, ResidualDetectionConnections
 
 __all__ = [

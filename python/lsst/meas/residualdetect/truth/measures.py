@@ -29,7 +29,7 @@ from scipy.spatial import KDTree
 from ..boxes import nearest_pixel, shape_of
 from ..detections import Detections
 from ..scene import Array, Scene
-from ..scene_model import SceneModel, SourceModel, render, seen_box
+from ..scene_model import SceneModel, render, seen_box
 
 __all__ = [
     "brighter_neighbours",
@@ -72,10 +72,7 @@ def source_snr(model: SceneModel, scene: Scene, peak_ids: Integers) -> Floats:
     snr : `numpy.ndarray`, (n,), float64
         NaN for a source without a model.
     """
-    parts: dict[int, tuple[Array, list[SourceModel]]] = {}
-    for kernels, parents in replace(model, psfs=scene.psfs).by_kernels(scene):
-        for source in (source for parent in parents for source in parent.sources):
-            parts.setdefault(source.peak_id, (kernels, []))[1].append(source)
+    parts = replace(model, psfs=scene.psfs).by_peak(scene)
     snr = np.full(len(peak_ids), np.nan)
     for index, peak_id in enumerate(peak_ids.tolist()):
         if peak_id not in parts:
