@@ -159,3 +159,13 @@ def test_writing_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         write_scene_file(path, SceneFile(make_scene([(30, 30, 9)])))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_is_told_in_one_line_also_if_it_says_nothing(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise EOFError
+
+    write_scene_file(tmp_path / "blend.npz", SceneFile(make_scene([])))
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(SceneError, match=r"blend\.npz: EOFError$"):
+        read_scene_file(tmp_path / "blend.npz")

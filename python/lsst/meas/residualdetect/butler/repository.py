@@ -36,6 +36,7 @@ from lsst.resources import ResourcePath
 
 from ..detection import DetectionOptions, detections_at
 from ..io.fits_coadd import coadd_name
+from ..io.remarks import reason_of
 from ..io.scene_file import SceneFile
 from ..scene import SceneError
 
@@ -158,7 +159,7 @@ def new_repository(root: Path) -> Iterator[Butler]:
         partial.rename(root)
     except OperationalError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RepositoryError(f"{root} cannot be written: {str(error).splitlines()[0]}") from error
+        raise RepositoryError(f"{root} cannot be written: {reason_of(error)}") from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -190,9 +191,9 @@ def open_repository(root: Path, *, writeable: bool = False) -> Butler:
     try:
         butler: Butler = Butler.from_config(str(root), writeable=writeable)
     except (OperationalError, LookupError, FileNotFoundError) as error:
-        reason = str(error).splitlines()[0]
         raise RepositoryError(
-            f"{root} cannot be opened: {reason}; if its making was cut off, remove it and ingest again"
+            f"{root} cannot be opened: {reason_of(error)}; if its making was cut off, remove it and "
+            "ingest again"
         ) from error
     if not butler.registry.queryDatasetTypes("deep_coadd"):
         raise RepositoryError(f"{root} is a Butler repository, but not one that ingest made")

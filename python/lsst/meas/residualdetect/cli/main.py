@@ -24,6 +24,7 @@ from typing import Any
 
 import click
 
+from ..io.remarks import reason_of
 from ..release import __version__
 from .extras import what_to_install
 
@@ -83,7 +84,7 @@ class _Group(click.Group):
             if ctx.params.get("debug"):
                 raise
             advice = what_to_install(error.name) if isinstance(error, ModuleNotFoundError) else None
-            reason = advice or next(iter(str(error).splitlines()), type(error).__name__)
+            reason = advice or reason_of(error)
             click.echo(f"residualdetect: error: {reason}", err=True)
             if not (advice or isinstance(error, (ValueError, OSError))):  # nothing we said on purpose
                 click.echo("residualdetect --debug COMMAND ... shows where", err=True)

@@ -44,12 +44,13 @@ def register_model(repo: str, model: str, collection: str, name: str | None) -> 
 
     from ..butler.model_packages import MODEL_PACKAGE
     from ..butler.model_packages import register_model as register
+    from ..io.remarks import reason_of
     from ..network.package import load_package
 
     package = load_package(model)
     try:
         butler = Butler.from_config(repo, writeable=True)
     except (FileNotFoundError, LookupError) as error:
-        raise ValueError(f"{repo} is no Butler repository: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{repo} is no Butler repository: {reason_of(error)}") from error
     ref = register(butler, package, collection, name=name or MODEL_PACKAGE)
     click.echo(f"{package.name}: {ref.datasetType.name} in {ref.run}, {ref.id}")

@@ -26,6 +26,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from .remarks import reason_of
+
 __all__ = ["FitsError", "naming_the_file", "native", "table"]
 
 
@@ -46,8 +48,7 @@ def naming_the_file(read: Callable[[Path], T]) -> Callable[[Path], T]:
         except FileNotFoundError as error:
             raise FitsError(f"{path}: no such file") from error
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise FitsError(f"{path}: {reason}") from error
+            raise FitsError(f"{path}: {reason_of(error)}") from error
 
     return wrapped
 

@@ -28,7 +28,7 @@ from astropy.io import fits
 from ..scene import SceneError
 from .fits_common import FitsError
 from .lsst_image import LsstImage, noise_box, require_lsst_images, unpack
-from .remarks import Remarks
+from .remarks import Remarks, reason_of
 
 __all__ = ["band_of_lsst_image", "is_lsst_image_file", "read_lsst_image"]
 
@@ -79,8 +79,7 @@ def _open(path: Path) -> Iterator[Any]:
     except (FitsError, SceneError):
         raise
     except (ArchiveReadError, ImportError, OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FitsError(f"{path}: {reason}") from error
+        raise FitsError(f"{path}: {reason_of(error)}") from error
 
 
 def band_of_lsst_image(path: Path) -> str | None:

@@ -24,9 +24,14 @@ from pathlib import Path
 
 from ..scene import SceneError
 
-__all__ = ["Remarks"]
+__all__ = ["Remarks", "reason_of"]
 
 _LOG = logging.getLogger(__name__)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, in one line; its type if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @dataclass

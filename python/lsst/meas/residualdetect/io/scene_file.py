@@ -32,6 +32,7 @@ from numpy.lib import recfunctions
 from ..psf_field import PsfSamples
 from ..scene import MASK_PLANES, Array, Scene, SceneError
 from .band_names import canonical_band
+from .remarks import reason_of
 from .whole_file import whole_file
 
 __all__ = ["SceneFile", "missing_truth_fields", "read_scene_file", "write_scene_file"]
@@ -209,7 +210,7 @@ def read_scene_file(
     except FileNotFoundError as error:
         raise SceneError(f"{path}: no such file") from error
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, KeyError) as error:
-        raise SceneError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise SceneError(f"{path}: {reason_of(error)}") from error
 
 
 def write_scene_file(path: str | os.PathLike[str], content: SceneFile) -> None:

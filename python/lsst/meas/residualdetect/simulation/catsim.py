@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
+from ..io.remarks import reason_of
 from .simulation_options import BANDS, SimulationError
 from .sources import Component, Sources, flux_njy
 
@@ -116,8 +117,7 @@ def read_catsim(path: str | Path) -> Table:
     try:
         table = Table.read(path)
     except Exception as error:  # astropy's readers raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SimulationError(f"{path}: cannot be read as a table: {reason}") from error
+        raise SimulationError(f"{path}: cannot be read as a table: {reason_of(error)}") from error
     _refuse_missing(table, str(path))
     return _checked(table, str(path))
 

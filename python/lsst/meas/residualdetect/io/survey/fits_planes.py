@@ -35,7 +35,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from ..fits_common import FitsError
-from ..remarks import Remarks
+from ..remarks import Remarks, reason_of
 
 __all__ = [
     "NOISE_KINDS",
@@ -124,15 +124,12 @@ def open_fits(path: FitsPath) -> Iterator[fits.HDUList]:
     except ValueError as error:  # SceneError and FitsError, which know the file
         if isinstance(error, FitsError) or type(error) is not ValueError:
             raise
-        raise FitsError(f"{path}: {_reason(error)}") from error
-    except (OSError, TypeError, KeyError, IndexError, EOFError, zlib.error, AstropyUserWarning) as error:
-        raise FitsError(f"{path}: {_reason(error)}") from error
-    except fits.VerifyError as error:
-        raise FitsError(f"{path}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FitsError(f"{path}: {reason_of(error)}") from error
+    except (
+        *(OSError, TypeError, KeyError, IndexError, EOFError),
+        *(zlib.error, AstropyUserWarning, fits.VerifyError),
+    ) as error:
+        raise FitsError(f"{path}: {reason_of(error)}") from error
 
 
 def _is_image(hdu: Any) -> bool:

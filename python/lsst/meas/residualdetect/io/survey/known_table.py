@@ -32,7 +32,7 @@ from scipy import ndimage
 from ...scene import Array, Positions
 from ..fits_common import FitsError
 from ..plausible_peaks import inverted
-from ..remarks import Remarks
+from ..remarks import Remarks, reason_of
 from .fits_planes import FitsPath, find_plane, open_fits, pixels_of
 from .sky_wcs import SkyWcs
 
@@ -163,8 +163,7 @@ def _read_table(path: Path) -> Table:
         try:
             return Table.read(path, format="ascii")
         except Exception:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise FitsError(f"{path}: no table that astropy reads: {reason}") from error
+            raise FitsError(f"{path}: no table that astropy reads: {reason_of(error)}") from error
 
 
 def read_known(
