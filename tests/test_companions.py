@@ -24,6 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.stats import gaussian_sigma_to_fwhm
 from astropy.table import Table, vstack
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import Pipeline
@@ -65,7 +66,7 @@ from lsst.meas.residualdetect.tasks.inject_companions import (
 )
 from lsst.meas.residualdetect.tasks.make_companions import MakeCompanionsConfig, MakeCompanionsConnections
 from lsst.meas.residualdetect.truth import EvaluationOptions, PeakClass, TruthClass
-from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA, psf_sigma_pix
+from lsst.meas.residualdetect.truth.measures import psf_sigma_pix
 
 BANDS = ("g", "r", "i")
 STEP = 30
@@ -117,7 +118,7 @@ def test_companions_lie_where_they_are_said_to(sky):
     assert len(companions) > 15
     distance = np.hypot(companions["y"] - companions["host_y"], companions["x"] - companions["host_x"])
     np.testing.assert_allclose(distance, companions["separation_pix"])
-    fwhm = FWHM_PER_SIGMA * psf_sigma_pix(scene)
+    fwhm = gaussian_sigma_to_fwhm * psf_sigma_pix(scene)
     np.testing.assert_allclose(companions["separation_fwhm"], distance / fwhm)
     assert np.all((companions["separation_fwhm"] >= 0.6) & (companions["separation_fwhm"] <= 1.1))
     parents = {parent.id: parent for parent in detections}
@@ -210,7 +211,7 @@ def test_faint_companions_are_drawn_anew(sky):
 
 def test_companions_keep_apart(sky):
     companions = draw(sky, isolation_fwhm=9.0)
-    fwhm = FWHM_PER_SIGMA * psf_sigma_pix(sky[0])
+    fwhm = gaussian_sigma_to_fwhm * psf_sigma_pix(sky[0])
     y, x = np.asarray(companions["y"]), np.asarray(companions["x"])
     distance = np.hypot(y - y[:, None], x - x[:, None]) + 1e9 * np.eye(len(y))
     assert 1 < len(companions) < len(draw(sky))

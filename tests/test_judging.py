@@ -20,6 +20,7 @@ import json
 
 import numpy as np
 import pytest
+from astropy.stats import gaussian_sigma_to_fwhm
 from astropy.table import Table
 from click.testing import CliRunner
 
@@ -33,7 +34,6 @@ from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 from lsst.meas.residualdetect.lessons.injected import SourceInjection
 from lsst.meas.residualdetect.truth.degradation import Degradation, degraded
 from lsst.meas.residualdetect.truth.known_scenes import KnownScene, read_known_scene
-from lsst.meas.residualdetect.truth.measures import FWHM_PER_SIGMA
 from lsst.meas.residualdetect.truth.metrics import ranking_curve
 from lsst.meas.residualdetect.truth.pooling import classified_curve
 from lsst.meas.residualdetect.truth.worse import make_worse
@@ -61,7 +61,7 @@ def test_what_the_better_image_shows_is_the_truth_of_the_worse():
 def test_the_worse_image_has_the_seeing_and_the_depth_asked_for():
     scene = make_scene(PAIR, rng=np.random.default_rng(1))
     worse = WORSE.of(scene, np.random.default_rng(2))
-    fwhm_arcsec = worse.psf_sigmas_pix * FWHM_PER_SIGMA * scene.pixel_scale_arcsec
+    fwhm_arcsec = worse.psf_sigmas_pix * gaussian_sigma_to_fwhm * scene.pixel_scale_arcsec
     np.testing.assert_allclose(fwhm_arcsec, 1.5, rtol=0.03)
     np.testing.assert_allclose(worse.variance, 2 * scene.variance)
     # A band that is wider already stays as it is.

@@ -56,6 +56,7 @@ __all__ = [
     "search_of",
     "search_option",
     "seed_option",
+    "share_option",
     "size_option",
     "values_option",
 ]
@@ -98,6 +99,12 @@ def size_option(default: int, least: int, of: str) -> Option:
     """``--size``: the side of what is simulated."""
     kind, text = click.IntRange(min=least), f"Side of a {of} in pixels."
     return click.option("--size", type=kind, default=default, show_default=True, help=text)
+
+
+def share_option(name: str, default: float, text: str) -> Option:
+    """An option for a share above 0, up to 1."""
+    kind = click.FloatRange(0, 1, min_open=True)
+    return click.option(name, type=kind, default=default, show_default=True, help=text)
 
 
 def seed_option(default: int) -> Option:

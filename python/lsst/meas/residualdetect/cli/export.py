@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from .common import jobs_option, progress_bar
+from .common import jobs_option, progress_bar, share_option
 
 __all__ = ["export"]
 
@@ -48,20 +48,8 @@ def _checkpoint(run: Path, name: str | None) -> Path:
     help="Folder of cases that scores are calibrated on; see `residualdetect cases`.",
 )
 @click.option("--checkpoint", help="File in each RUN; the last one if not given.")
-@click.option(
-    "--purity",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.95,
-    show_default=True,
-    help="Purity on simulated cases that sets the package's threshold.",
-)
-@click.option(
-    "--real-purity",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.9,
-    show_default=True,
-    help="Purity that it is to have on real ones, too.",
-)
+@share_option("--purity", 0.95, "Purity on simulated cases that sets the package's threshold.")
+@share_option("--real-purity", 0.9, "Purity that it is to have on real ones, too.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..experiments.tables import percent_text, with_interval
-from .common import check_parent
+from .common import check_parent, share_option
 
 __all__ = ["marks"]
 
@@ -94,13 +94,7 @@ def _print(figures: Mapping[str, Any]) -> None:
 
 @click.command()
 @click.argument("path", metavar="MARKS.csv", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--purity",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.9,
-    show_default=True,
-    help="Purity wanted, a share.",
-)
+@share_option("--purity", 0.9, "Purity wanted, a share.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write the figures to."
 )

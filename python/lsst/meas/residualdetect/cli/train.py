@@ -30,7 +30,7 @@ __all__ = ["train"]
     required=True,
     multiple=True,
     metavar="FOLDER[=WEIGHT]",
-    help="Training tiles that `simulate --tiles` or `real-tiles` made. Several folders give crops as often "
+    help="Training tiles that `simulate --tiles` or `tiles` made. Several folders give crops as often "
     "as their weights say, 1 where there is none.",
 )
 @click.option(

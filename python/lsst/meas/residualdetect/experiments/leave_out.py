@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from astropy.stats import gaussian_sigma_to_fwhm
 from astropy.table import Table, vstack
 from scipy.spatial import KDTree
 
@@ -40,7 +41,7 @@ from ..plots.pictures import white_balance
 from ..scene_model import SceneModel
 from ..truth.evaluation import EvaluationOptions, PatchResult, PeakClass
 from ..truth.known_scenes import KnownScene
-from ..truth.measures import FWHM_PER_SIGMA, psf_sigma_pix, source_snr
+from ..truth.measures import psf_sigma_pix, source_snr
 from ..truth.taxonomy import TruthLabels, classify_new_peaks
 
 __all__ = ["LeftOut", "leave_out", "rounds"]
@@ -156,7 +157,7 @@ def _properties(known: KnownScene, model: SceneModel) -> Table:
             "x": positions[:, 1],
             "snr": source_snr(model, known.scene, ids),
             "separation_pix": separation,
-            "separation_fwhm": separation / (FWHM_PER_SIGMA * psf_sigma_pix(known.scene)),
+            "separation_fwhm": separation / (gaussian_sigma_to_fwhm * psf_sigma_pix(known.scene)),
             "flux_ratio": ratio,
         }
     )

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from astropy.stats import gaussian_sigma_to_fwhm
 from astropy.table import Table
 from scipy.spatial import KDTree
 
@@ -33,7 +34,7 @@ from ..detections import Detections, Parent, Peak, positions_of
 from ..noise import point_source_flux, snr_over_bands
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..truth.matching import Floats
-from ..truth.measures import FWHM_PER_SIGMA, psf_sigma_pix
+from ..truth.measures import psf_sigma_pix
 from .companion_options import CompanionOptions
 
 __all__ = ["draw_companions"]
@@ -249,6 +250,6 @@ def _prepare(
         colours=colours,
         sigma=sigma,
         reference=reference,
-        fwhm_pix=FWHM_PER_SIGMA * psf_sigma_pix(scene),
+        fwhm_pix=gaussian_sigma_to_fwhm * psf_sigma_pix(scene),
     )
     return sky, np.flatnonzero(chosen)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from astropy.stats import gaussian_sigma_to_fwhm
 from scipy import ndimage
 
 from ..scene import Scene
@@ -106,7 +107,7 @@ def check_psf(
             f"{what}: the PSF lies y={off[0]:+.2f}, x={off[1]:+.2f} pixels off its image's centre; all "
             "sources would be off by that"
         )
-    fwhm = float(scene.psf_sigmas_pix[index]) * np.sqrt(8 * np.log(2))
+    fwhm = float(scene.psf_sigmas_pix[index]) * gaussian_sigma_to_fwhm
     if fwhm < _MIN_FWHM_PIX:
         remarks.doubt(
             f"{what}: the PSF is {fwhm:.2f} pixels wide (FWHM); below {_MIN_FWHM_PIX:g} the pixels are "

@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.stats import gaussian_sigma_to_fwhm
 from scipy.spatial import KDTree
 
 from ..deblend import deblend
@@ -31,7 +32,7 @@ from ..detections import positions_of
 from ..scene import Scene
 from .evaluation import EvaluationOptions
 from .known_scenes import KnownScene, Truth
-from .measures import FWHM_PER_SIGMA, source_snr
+from .measures import source_snr
 from .worse import make_worse
 
 __all__ = ["Degradation", "degraded"]
@@ -70,7 +71,7 @@ class Degradation:
 
     def of(self, scene: Scene, rng: np.random.Generator) -> Scene:
         """The scene seen so; see `make_worse`."""
-        wanted = self.seeing / scene.pixel_scale_arcsec / FWHM_PER_SIGMA
+        wanted = self.seeing / scene.pixel_scale_arcsec / gaussian_sigma_to_fwhm
         blur = np.sqrt(np.maximum(wanted**2 - scene.psf_sigmas_pix**2, 0))
         return make_worse(scene, blur.tolist(), 1 / self.depth, rng)
 

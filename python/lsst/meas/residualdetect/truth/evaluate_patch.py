@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from astropy.stats import gaussian_sigma_to_fwhm
 from astropy.table import Table
 
 from ..boxes import is_inside, nearest_pixel
@@ -31,7 +32,6 @@ from .evaluation import FOUND, Evaluation, EvaluationOptions, PatchResult, PeakC
 from .known_scenes import with_snr
 from .matching import Floats, Integers
 from .measures import (
-    FWHM_PER_SIGMA,
     brighter_neighbours,
     parent_chi2,
     psf_sigma_pix,
@@ -107,7 +107,7 @@ def _truth_table(result: PatchResult, options: EvaluationOptions) -> tuple[Table
             "blended": labels.blended,
             "neighbour_id": np.where(has_neighbour, np.asarray(result.truth["id"])[neighbour[rows]], -1),
             "separation_pix": separation[rows],
-            "separation_fwhm": separation[rows] / (FWHM_PER_SIGMA * psf_sigma_pix(result.scene)),
+            "separation_fwhm": separation[rows] / (gaussian_sigma_to_fwhm * psf_sigma_pix(result.scene)),
             "flux_ratio": ratio,
             **_flux_columns("flux", result.scene.bands, flux),
             **_flux_columns("flux_before", result.scene.bands, result.model_before.peak_fluxes(peak_ids)),

@@ -42,8 +42,6 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
-
 
 def psf_sigma_pix(scene: Scene) -> float:
     """Standard deviation of the PSF, median over bands, in pixels."""
