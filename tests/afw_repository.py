@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from lsst.skymap import DiscreteSkyMap
 from lsst.meas.residualdetect import Scene
 from lsst.meas.residualdetect.butler.images.afw import AfwImages
 from lsst.meas.residualdetect.butler.images.stack import stack_bands
+from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 SKYMAP = "made"
 RUN = "inputs"
@@ -95,6 +96,18 @@ def make_exposures(scene: Scene, corner: geom.Point2I, wcs: object) -> dict[str,
         exposure.setPhotoCalib(afw_image.PhotoCalib(1.0))
         exposures[band] = exposure
     return exposures
+
+
+def simulate_exposures(
+    skymap: DiscreteSkyMap, bands: Sequence[str], seed: int, *, exposure_factor: float = 0.2, patch: int = 0
+) -> dict[str, afw_image.ExposureF]:
+    """Coadds of a patch of simulated sky."""
+    box = skymap[0][patch].getOuterBBox()
+    options = SimulationOptions(
+        bands=tuple(bands), shape=(box.getHeight(), box.getWidth()), exposure_factor=exposure_factor
+    )
+    scene, _ = simulate_scene(options, np.random.default_rng(seed))
+    return make_exposures(scene, box.getMin(), skymap[0].getWcs())
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,10 @@ from afw_repository import (
     create_repository,
     detect,
     fill_patch,
-    make_exposures,
     make_skymap,
     pipetask,
+    simulate_exposures,
 )
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 BANDS = tuple("gri")
 SIDE = 200
@@ -132,10 +131,7 @@ def _background(exposure: afw_image.ExposureF, level: float) -> afw_math.Backgro
 
 def test_cells_with_a_background_give_what_the_whole_coadd_gives(tmp_path):
     skymap = make_skymap(SIDE)
-    box = skymap[0][0].getOuterBBox()
-    options = SimulationOptions(bands=BANDS, shape=(box.getHeight(), box.getWidth()), exposure_factor=0.2)
-    scene, _ = simulate_scene(options, np.random.default_rng(7))
-    exposures = make_exposures(scene, box.getMin(), skymap[0].getWcs())
+    exposures = simulate_exposures(skymap, BANDS, 7)
     merged = detect(exposures, skymap, n_sky=0)
     root = tmp_path / "repo"
     butler = create_repository(root, skymap, BANDS)

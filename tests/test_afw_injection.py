@@ -35,13 +35,12 @@ from afw_repository import (
     create_repository,
     detect,
     fill_patch,
-    make_exposures,
     make_skymap,
     pipetask,
+    simulate_exposures,
 )
 from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.injection.companion_counts import summarise_companions
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.tasks.inject_companions import InjectCompanionsConfig, InjectCompanionsTask
 from lsst.meas.residualdetect.truth import PeakClass, TruthClass
 
@@ -54,10 +53,7 @@ ALL_HOSTS = ("-c", "parameters:fraction=1.0")
 @pytest.fixture(scope="module")
 def sky():
     skymap = make_skymap(SIDE)
-    box = skymap[0][0].getOuterBBox()
-    options = SimulationOptions(bands=BANDS, shape=(box.getHeight(), box.getWidth()), exposure_factor=0.1)
-    scene, _ = simulate_scene(options, np.random.default_rng(21))
-    return skymap, make_exposures(scene, box.getMin(), skymap[0].getWcs())
+    return skymap, simulate_exposures(skymap, BANDS, 21, exposure_factor=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,11 @@ from afw_repository import (
     create_repository,
     detect,
     fill_patch,
-    make_exposures,
     make_skymap,
     pipetask,
     select,
+    simulate_exposures,
 )
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 BANDS = tuple("grizy")
 SIDE = 300
@@ -54,10 +53,7 @@ SIDE = 300
 @pytest.fixture(scope="module")
 def sky():
     skymap = make_skymap(SIDE)
-    box = skymap[0][0].getOuterBBox()
-    options = SimulationOptions(bands=BANDS, shape=(box.getHeight(), box.getWidth()), exposure_factor=0.1)
-    scene, _ = simulate_scene(options, np.random.default_rng(11))
-    exposures = make_exposures(scene, box.getMin(), skymap[0].getWcs())
+    exposures = simulate_exposures(skymap, BANDS, 11, exposure_factor=0.1)
     return skymap, exposures, detect(exposures, skymap)
 
 

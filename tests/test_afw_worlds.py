@@ -33,14 +33,13 @@ from afw_repository import (
     create_repository,
     detect,
     fill_patch,
-    make_exposures,
     make_skymap,
     pipetask,
     read_exposures,
+    simulate_exposures,
 )
 from lsst.meas.residualdetect.butler.catalogues.afw import read_catalogue
 from lsst.meas.residualdetect.butler.models.afw import AfwModels
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 from lsst.meas.residualdetect.tasks.deblend import DeblendConfig, DeblendTask
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionConfig, ResidualDetectionTask
 
@@ -54,10 +53,7 @@ def worlds(tmp_path_factory):
     the embedded world.
     """
     skymap = make_skymap(SIDE)
-    box = skymap[0][0].getOuterBBox()
-    options = SimulationOptions(bands=BANDS, shape=(box.getHeight(), box.getWidth()), exposure_factor=0.2)
-    scene, _ = simulate_scene(options, np.random.default_rng(23))
-    exposures = make_exposures(scene, box.getMin(), skymap[0].getWcs())
+    exposures = simulate_exposures(skymap, BANDS, 23)
     merged = detect(exposures, skymap, n_sky=0)
     root = tmp_path_factory.mktemp("worlds") / "repo"
     fill_patch(create_repository(root, skymap, BANDS), exposures, merged)

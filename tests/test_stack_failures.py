@@ -40,15 +40,14 @@ from afw_repository import (
     WHERE,
     create_repository,
     detect,
-    make_exposures,
     make_skymap,
     pipetask,
     pipetask_command,
     put_patch,
     put_schemas,
     select,
+    simulate_exposures,
 )
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 BANDS = tuple("gri")
 SIDE = 120
@@ -65,10 +64,7 @@ def _where(patch):
 
 def _fill(butler, skymap, patch):
     """A patch with what is to go wrong in it; the parents that have several peaks."""
-    box = skymap[0][patch].getOuterBBox()
-    options = SimulationOptions(bands=BANDS, shape=(box.getHeight(), box.getWidth()), exposure_factor=0.2)
-    scene, _ = simulate_scene(options, np.random.default_rng(5))
-    exposures = make_exposures(scene, box.getMin(), skymap[0].getWcs())
+    exposures = simulate_exposures(skymap, BANDS, 5, patch=patch)
     merged = detect(exposures, skymap, 2, patch)
     catalogue = merged.catalogue
     for record in catalogue:

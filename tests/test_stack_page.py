@@ -26,7 +26,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("lsst.afw", reason="needs the LSST Science Pipelines (lsst.afw)")
@@ -41,11 +40,10 @@ from afw_repository import (
     create_repository,
     detect,
     fill_patch,
-    make_exposures,
     make_skymap,
     pipetask,
+    simulate_exposures,
 )
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 HOME = Path(__file__).parents[1]
 PAGE = (HOME / "doc/stack.md").read_text()
@@ -68,10 +66,7 @@ def _block(text, language, word):
 def repo(tmp_path_factory):
     """A repository in which drp_pipe has run up to the deblender."""
     skymap = make_skymap(SIDE)
-    box = skymap[0][0].getOuterBBox()
-    options = SimulationOptions(bands=BANDS, shape=(box.getHeight(), box.getWidth()), exposure_factor=0.2)
-    scene, _ = simulate_scene(options, np.random.default_rng(3))
-    exposures = make_exposures(scene, box.getMin(), skymap[0].getWcs())
+    exposures = simulate_exposures(skymap, BANDS, 3)
     for exposure in exposures.values():
         # As LSSTCam's coadds have it.
         exposure.mask.addMaskPlane("STREAK")
