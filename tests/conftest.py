@@ -24,8 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
 from lsst.meas.residualdetect import Scene
+from lsst.meas.residualdetect.cli.main import main
 from lsst.meas.residualdetect.io.scene_file import SceneFile
 from lsst.meas.residualdetect.psf_images import gaussian_psf
 
@@ -48,6 +50,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, marker in MARKED.items():
             if item.path.name.startswith(name):
                 item.add_marker(marker)
+
+
+def invoke(*arguments: object) -> Result:
+    """What a command of ``residualdetect`` says and how it ends."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 PSF_SIGMAS_PIX = (1.9, 1.7, 1.5)

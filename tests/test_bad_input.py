@@ -26,10 +26,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from click.testing import CliRunner
 
-from conftest import make_scene
-from lsst.meas.residualdetect.cli import main
+from conftest import invoke, make_scene
 from lsst.meas.residualdetect.io.plausibility import check_plausible
 from lsst.meas.residualdetect.io.remarks import Remarks
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
@@ -91,7 +89,7 @@ class Input:
             images += ["--image", f"{band}={self.write(f'{band}.fits', extensions, **self.cards[band])}"]
         out = self.path("out.ecsv")
         arguments = ["detect", *images, *self.options, "--out", str(out), "--detector", "matched_filter"]
-        result = CliRunner().invoke(main, arguments)
+        result = invoke(*arguments)
         assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
         assert out.exists() == (result.exit_code == 0)
         return result.stderr, result.exit_code
@@ -457,9 +455,9 @@ def test_scene_files_are_doubted_as_images_are(tmp_path):
         "--out",
         str(tmp_path / "a.csv"),
     ]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 0 and "looks inverted" in result.stderr
-    result = CliRunner().invoke(main, [*arguments, "--strict"])
+    result = invoke(*arguments, "--strict")
     assert result.exit_code == 1 and "looks inverted" in result.stderr
 
 

@@ -25,9 +25,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click import Context
-from click.testing import CliRunner
 
-from conftest import BLEND_SOURCES, HIDDEN, make_blend
+from conftest import BLEND_SOURCES, HIDDEN, invoke, make_blend
 from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.extras import EXTRAS
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
@@ -36,10 +35,6 @@ from lsst.meas.residualdetect.scene import MASK_PLANES
 from lsst.meas.residualdetect.training.shards import read_shard
 
 CLASSICAL = ("--detector", "matched_filter")
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

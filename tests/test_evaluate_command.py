@@ -25,12 +25,10 @@ from types import SimpleNamespace
 import matplotlib.image
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from conftest import BLEND_SOURCES, HIDDEN, make_blend
+from conftest import BLEND_SOURCES, HIDDEN, invoke, make_blend
 from lsst.meas.residualdetect import Footprint
 from lsst.meas.residualdetect.candidates import Candidate
-from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.evaluate import evaluate
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
@@ -316,7 +314,7 @@ def test_the_command_writes_table_figures_and_json(tmp_path):
     arguments = ["evaluate", "--out", str(tmp_path), "-n", "1", "--size", "100", "--seed", "3", "--jobs", "1"]
     arguments += ["--population", "dense", "--detector", "oracle", "--detector", "matched_filter"]
     arguments += ["--iterations", "2"]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     text = (tmp_path / "results.md").read_text()
     assert "Match radius 2.5 pixels" in text and text.startswith("`residualdetect")
@@ -334,7 +332,7 @@ def test_the_command_writes_table_figures_and_json(tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 5
 
     arguments[arguments.index("3")] = "4"
-    refused = CliRunner().invoke(main, arguments)
+    refused = invoke(*arguments)
     assert refused.exit_code == 1
     (line,) = refused.output.strip().splitlines()[-1:]
     assert "dense.seed 3 (now 4)" in line and "Traceback" not in refused.output

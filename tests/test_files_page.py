@@ -28,9 +28,8 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
-from click.testing import CliRunner
 
-from lsst.meas.residualdetect.cli import main
+from conftest import invoke
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "doc" / "files.md").read_text()
@@ -57,7 +56,7 @@ def run(command):
     """What a command prints, in the current folder."""
     program, *arguments = shlex.split(command.replace("\\\n", " "))
     if program == "residualdetect":
-        result = CliRunner().invoke(main, arguments)
+        result = invoke(*arguments)
         assert result.exit_code == 0, result.output
         return result.output
     words = [sys.executable, *arguments] if program == "python" else [program, *arguments]

@@ -22,10 +22,8 @@ import numpy as np
 import pytest
 from astropy.stats import gaussian_sigma_to_fwhm
 from astropy.table import Table
-from click.testing import CliRunner
 
-from conftest import BLEND_SOURCES, HIDDEN, make_blend, make_scene
-from lsst.meas.residualdetect.cli import main
+from conftest import BLEND_SOURCES, HIDDEN, invoke, make_blend, make_scene
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.experiments.experiment import run_scene
 from lsst.meas.residualdetect.experiments.peers import DEBLENDINGS, load_peers
@@ -89,7 +87,7 @@ def test_files_with_truth_are_judged_by_it(tmp_path):
     out = tmp_path / "out"
     arguments = ["evaluate", "--scenes", tmp_path / "blend5.npz", "--scenes", tmp_path / "blend6.npz"]
     arguments += ["--detector", "oracle", "--out", out, "--jobs", 1, "--limit", "min_snr=5"]
-    result = CliRunner().invoke(main, [str(item) for item in arguments])
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     (entry,) = json.loads((out / "results.json").read_text())["entries"]
     run = entry["iterations"][0]
@@ -105,13 +103,11 @@ def test_files_are_judged_by_what_the_better_image_shows(tmp_path):
     out = tmp_path / "out"
     arguments = ["evaluate", "--scenes", tmp_path / "pair.npz", "--degrade", "seeing=1.5,depth=0.5"]
     arguments += ["--detector", "oracle", "--out", out, "--jobs", 1]
-    result = CliRunner().invoke(main, [str(item) for item in arguments])
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     (entry,) = json.loads((out / "results.json").read_text())["entries"]
     assert entry["iterations"][0]["n_unrecognized"] == entry["iterations"][0]["n_recovered"] == 1
-    again = CliRunner().invoke(
-        main, [str(item) for item in arguments[:-4]] + ["--out", str(out), "--seed", "1"]
-    )
+    again = invoke(*arguments[:-4], "--out", out, "--seed", 1)
     assert again.exit_code == 1 and "seed 9000 (now 1)" in again.output
 
 
@@ -136,7 +132,7 @@ def test_sources_beside_known_ones_are_to_be_found(tmp_path):
     out = tmp_path / "out"
     arguments = ["evaluate", "--scenes", tmp_path / "pair.npz", "--inject", "snr=50:50,distance=0.6:1.2"]
     arguments += ["--detector", "oracle", "--out", out, "--jobs", 1, "--seed", 3]
-    result = CliRunner().invoke(main, [str(item) for item in arguments])
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     (entry,) = json.loads((out / "results.json").read_text())["entries"]
     assert entry["iterations"][0]["n_unrecognized"] == entry["iterations"][0]["n_recovered"] == len(added)
@@ -193,7 +189,7 @@ def test_files_without_truth_say_what_to_do(tmp_path):
 def test_options_that_do_not_go_together_are_refused(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_scene_file(tmp_path / "blend.npz", make_blend(5))
-    result = CliRunner().invoke(main, ["evaluate", "--out", str(tmp_path / "out"), *arguments])
+    result = invoke("evaluate", "--out", tmp_path / "out", *arguments)
     assert result.exit_code == 2 and message in result.output
 
 

@@ -23,12 +23,10 @@ import numpy as np
 import pytest
 import yaml
 from astropy.table import Table
-from click.testing import CliRunner
 
-from conftest import make_scene
+from conftest import invoke, make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Parent, Peak
 from lsst.meas.residualdetect.candidates import Candidate
-from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detections_at
 from lsst.meas.residualdetect.experiments.leave_out import LeftOut, leave_out, rounds
@@ -207,7 +205,7 @@ def test_the_command_writes_tables_and_pictures(folder, tmp_path):
     out = tmp_path / "out"
     arguments = ["evaluate", "--scenes", folder, "--split", split, "--leave-out", "--out", out]
     arguments += ["--detector", "matched_filter", "--jobs", 1]
-    result = CliRunner().invoke(main, [str(item) for item in arguments])
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     (figures,) = json.loads((out / "leave_out.json").read_text())["detectors"]
     assert figures["n_known"] == figures["n_withheld"] == 3
@@ -236,5 +234,5 @@ def test_a_split_that_names_no_scene_is_said(folder, tmp_path, split, words):
 
 
 def test_leaving_out_needs_scenes(tmp_path):
-    result = CliRunner().invoke(main, ["evaluate", "--leave-out", "--out", str(tmp_path)])
+    result = invoke("evaluate", "--leave-out", "--out", tmp_path)
     assert result.exit_code == 2 and "--scenes" in result.output

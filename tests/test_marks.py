@@ -26,10 +26,9 @@ import numpy as np
 import pytest
 from astropy.stats import binom_conf_interval
 from astropy.table import Table
-from click.testing import CliRunner
 
+from conftest import invoke
 from lsst.meas.residualdetect.candidates import Fate
-from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.io.marks_file import read_marks
 from lsst.meas.residualdetect.truth.marks import Mark, judge_marks
 
@@ -186,7 +185,7 @@ def test_the_command_reads_prints_and_writes(tmp_path: Path) -> None:
     table["patch"] = 'patch 0 ("a", b)'
     path, out = tmp_path / "marks.csv", tmp_path / "purity.json"
     table.write(path, format="ascii.csv")
-    done = CliRunner().invoke(main, ["marks", str(path), "--purity", "0.8", "--out", str(out)])
+    done = invoke("marks", path, "--purity", "0.8", "--out", out)
     assert done.exit_code == 0, done.output
     figures = json.loads(out.read_text())
     assert figures["purity"]["value"] == pytest.approx(judge_marks(table, 0.8)["purity"]["value"])
@@ -222,7 +221,7 @@ def test_a_table_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:
 def test_other_tables_are_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "marks.csv"
     path.write_text(text)
-    done = CliRunner().invoke(main, ["marks", str(path)])
+    done = invoke("marks", path)
     assert done.exit_code == 1
     assert message in done.output
     assert str(path) in done.output

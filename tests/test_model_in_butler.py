@@ -24,15 +24,13 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from click.testing import CliRunner
 from lsst.daf.butler import Butler
 from lsst.pex.config import FieldValidationError
 
-from conftest import make_blend
+from conftest import invoke, make_blend
 from lsst.meas.residualdetect.butler.model_packages import MODEL_PACKAGE, read_zip, register_model, write_zip
 from lsst.meas.residualdetect.butler.repository import COADDS_COLLECTION, create_repository, ingest_scenes
 from lsst.meas.residualdetect.cli.common import pipeline_path
-from lsst.meas.residualdetect.cli.main import main
 from lsst.meas.residualdetect.network.package import DEFAULT_MODEL, ModelPackageError, load_package
 from lsst.meas.residualdetect.tasks.residual_detection_config import (
     ResidualDetectionConfig,
@@ -48,13 +46,9 @@ def package(tmp_path):
     return make_package(tmp_path / "tiny", {"model.onnx": b"weights", "detectron2.yaml": b"MODEL: {}"})
 
 
-def _invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def test_a_package_comes_back_as_it_went(tmp_path, package):
     create_repository(tmp_path / "repo")
-    done = _invoke("register-model", tmp_path / "repo", package.folder, "--collection", COLLECTION)
+    done = invoke("register-model", tmp_path / "repo", package.folder, "--collection", COLLECTION)
     assert done.exit_code == 0, done.output
     assert f"tiny: {MODEL_PACKAGE} in {COLLECTION}" in done.output
     back = Butler.from_config(str(tmp_path / "repo"), collections=COLLECTION).get(MODEL_PACKAGE)
@@ -94,7 +88,7 @@ def test_a_damaged_file_in_the_repository_is_named(tmp_path, package):
 
 
 def test_no_repository_is_one_line(tmp_path, package):
-    done = _invoke("register-model", tmp_path / "none", package.folder, "--collection", COLLECTION)
+    done = invoke("register-model", tmp_path / "none", package.folder, "--collection", COLLECTION)
     assert done.exit_code == 1
     assert len(done.output.splitlines()) == 1 and "none is no Butler repository" in done.output
 

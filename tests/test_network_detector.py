@@ -22,11 +22,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
-from conftest import HIDDEN, make_blend, make_scene
+from conftest import HIDDEN, invoke, make_blend, make_scene
 from lsst.meas.residualdetect import Peak
-from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.detectors import (
     DetectorError,
     detector_names,
@@ -408,7 +406,7 @@ def test_the_command_runs_the_model_it_is_given(onnx_package, tmp_path):
     write_scene_file(tmp_path / "blend.npz", replace(content, model=model, peaks=peaks))
     arguments = ["detect", tmp_path / "blend.npz", "--out", tmp_path / "new.csv"]
     arguments += ["--model", onnx_package.folder, "--threshold", 0]
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     rows = [line.split(",") for line in (tmp_path / "new.csv").read_text().splitlines()[1:]]
     assert any(np.hypot(float(y) - HIDDEN[0], float(x) - HIDDEN[1]) <= 2 for _, y, x, *_ in rows)

@@ -26,10 +26,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from lsst.daf.butler import Butler
 
-from conftest import HIDDEN, make_blend, make_scene
+from conftest import HIDDEN, invoke, make_blend, make_scene
 from lsst.meas.residualdetect.butler import DataModelError
 from lsst.meas.residualdetect.butler.repository import (
     COADDS_COLLECTION,
@@ -38,7 +37,6 @@ from lsst.meas.residualdetect.butler.repository import (
     ingest_scenes,
     open_repository,
 )
-from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.io.scene_file import SceneFile
 from lsst.meas.residualdetect.tasks.read_run import last_iteration, read_patches, run_detector, task_usage
@@ -156,21 +154,17 @@ def test_without_truth_there_is_no_table_of_sources(run):
 
 
 def test_a_report_can_be_made_with_and_without_truth(run, tmp_path):
-    mixed = CliRunner().invoke(main, ["report", str(run.repo), "out", "--out", str(tmp_path / "r.html")])
+    mixed = invoke("report", run.repo, "out", "--out", tmp_path / "r.html")
     assert mixed.exit_code == 0, mixed.output
     assert json.loads((tmp_path / "summary.json").read_text())["n_recovered"] == 1
-    small = ["--iteration", "1", "--show", "patch_pix=20", "--show", "max_others=1"]
-    first = CliRunner().invoke(
-        main, ["report", str(run.repo), "out", *small, "--out", str(tmp_path / "r.html")]
-    )
+    small = ("--iteration", 1, "--show", "patch_pix=20", "--show", "max_others=1")
+    first = invoke("report", run.repo, "out", *small, "--out", tmp_path / "r.html")
     assert first.exit_code == 0, first.output
     assert "shown: 20 x 20 of 64 x 60 pixels" in (tmp_path / "r.html").read_text()
 
 
 def test_a_report_of_no_run_names_the_collection(run, tmp_path):
-    missing = CliRunner().invoke(
-        main, ["report", str(run.repo), "nothing", "--out", str(tmp_path / "r.html")]
-    )
+    missing = invoke("report", run.repo, "nothing", "--out", tmp_path / "r.html")
     assert missing.exit_code != 0
     assert "no collection 'nothing'" in missing.output
     assert not (tmp_path / "r.html").exists()
@@ -181,7 +175,7 @@ def test_a_report_of_real_data_says_what_was_found(tmp_path):
     ingest_scenes(create_repository(repo), [make_blend(2, with_truth=False)])
     done = pipetask(repo, f"{PIPELINE}#firstIteration")
     assert done.returncode == 0, done.stderr
-    result = CliRunner().invoke(main, ["report", str(repo), "out", "--out", str(tmp_path / "r.html")])
+    result = invoke("report", repo, "out", "--out", tmp_path / "r.html")
     assert result.exit_code == 0, result.output
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["n_truth"] is None

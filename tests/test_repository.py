@@ -27,10 +27,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from lsst.daf.butler import Butler, DatasetType
 
-from conftest import make_blend, make_scene
+from conftest import invoke, make_blend, make_scene
 from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.butler import DataModelError, image_form_of
 from lsst.meas.residualdetect.butler.formatters import DetectionsFormatter
@@ -47,7 +46,6 @@ from lsst.meas.residualdetect.butler.repository import (
     new_repository,
     open_repository,
 )
-from lsst.meas.residualdetect.cli import main
 from lsst.meas.residualdetect.cli.common import ended_by_signals
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.io.fits_coadd import write_coadd
@@ -259,7 +257,7 @@ def test_what_was_ingested_before_is_named(tmp_path):
 
     def ingest(*options):
         arguments = ["ingest", str(repo), str(tmp_path / "blend.npz"), *options]
-        return CliRunner().invoke(main, arguments)
+        return invoke(*arguments)
 
     assert "warning" not in ingest().output
     again = ingest("--strict")
@@ -274,10 +272,9 @@ def test_what_was_ingested_before_is_named(tmp_path):
 def test_what_is_likely_wrong_is_told_when_it_is_ingested(tmp_path):
     scene = make_scene([(30, 30, 300.0)], rng=np.random.default_rng(3))
     write_scene_file(tmp_path / "blend.npz", SceneFile(replace(scene, variance=scene.variance / 100)))
-    result = CliRunner().invoke(main, ["ingest", str(tmp_path / "repo"), str(tmp_path / "blend.npz")])
+    result = invoke("ingest", tmp_path / "repo", tmp_path / "blend.npz")
     assert result.exit_code == 0 and "warning: blend: band 'g': pixels scatter by" in result.output
-    command = ["ingest", str(tmp_path / "other"), str(tmp_path / "blend.npz"), "--strict"]
-    result = CliRunner().invoke(main, command)
+    result = invoke("ingest", tmp_path / "other", tmp_path / "blend.npz", "--strict")
     assert result.exit_code and "pixels scatter by" in result.output and not (tmp_path / "other").exists()
 
 
@@ -288,8 +285,7 @@ def test_a_full_disk_leaves_nothing_and_is_named(tmp_path):
     before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        command = ["ingest", str(tmp_path / "repo"), str(tmp_path / "blend.npz")]
-        result = CliRunner().invoke(main, command)
+        result = invoke("ingest", tmp_path / "repo", tmp_path / "blend.npz")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
     assert result.exit_code and "repo cannot be written" in result.output
