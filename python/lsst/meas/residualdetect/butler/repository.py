@@ -34,7 +34,7 @@ from sqlalchemy.exc import OperationalError
 from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources import ResourcePath
 
-from ..detection import DetectionOptions, detections_at
+from ..detection import detections_at
 from ..io.fits_coadd import coadd_name
 from ..io.remarks import reason_of
 from ..io.scene_file import SceneFile
@@ -231,7 +231,6 @@ def ingest_scenes(
     butler: Butler,
     scenes: Iterable[SceneFile],
     *,
-    detection: DetectionOptions = DetectionOptions(),
     progress: Callable[[int], None] | None = None,
 ) -> list[int]:
     """Write scenes into an embedded repository, one patch each.
@@ -246,8 +245,6 @@ def ingest_scenes(
         Scenes, taken one after the other, so that only one need be in
         memory; peaks that come with one replace those that detection would
         find, and a truth table is kept for the evaluation.
-    detection : `DetectionOptions`, optional
-        How to find footprints for given peaks without footprints.
     progress : callable, optional
         Called with 1 after each scene.
 
@@ -285,7 +282,7 @@ def ingest_scenes(
                     put(content, content.scene.select_bands([band]), "deep_coadd", **where, band=band)
                 if content.peaks is not None:
                     try:
-                        given = detections_at(content.scene, content.peaks, content.footprints, detection)
+                        given = detections_at(content.scene, content.peaks, content.footprints)
                     except ValueError as error:
                         raise SceneError(f"{content.scene.name}: {error}") from error
                     put(content, given, "object_detection_given", **where)

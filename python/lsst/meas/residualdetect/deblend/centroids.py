@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..boxes import nearest_pixel
-from ..scene import DEFAULT_BAD_PLANES, Array, Positions, Scene
+from ..scene import Array, Positions, Scene
 from ..scene_model import SceneModel
 from .flux_errors import peak_profile
 
@@ -54,7 +54,6 @@ def _best_place(
     scene: Scene,
     position: Positions,
     fluxes: npt.NDArray[np.float64],
-    bad_planes: Sequence[str],
 ) -> Positions:
     """Place (y, x) where the PSF fits best, near a position."""
     middle = nearest_pixel(position, scene.origin)
@@ -64,7 +63,7 @@ def _best_place(
     low, high = np.clip(first, 0, scene.shape), np.clip(first + shape, 0, scene.shape)
     inside = (slice(low[0], high[0]), slice(low[1], high[1]))
     margins = [(0, 0), *zip(low - first, first + shape - high, strict=True)]
-    weights = np.pad(scene.weights(bad_planes, inside).astype(np.float64), margins)
+    weights = np.pad(scene.weights(box=inside).astype(np.float64), margins)
     seen = np.pad(light[:, *inside].astype(np.float64), margins) * weights
     expected = scene.psfs * fluxes[:, None, None]
     squared = expected**2
@@ -86,7 +85,6 @@ def centroids(
     model: SceneModel,
     peak_ids: Sequence[int] | npt.NDArray[np.integer],
     positions: Positions,
-    bad_planes: Sequence[str] = DEFAULT_BAD_PLANES,
 ) -> Positions:
     """Centroids of sources in the light that the models of others leave.
 
@@ -105,8 +103,6 @@ def centroids(
         Ids of peaks.
     positions : `numpy.ndarray`, (n, 2), float64
         Where they are, to two pixels: (y, x) in patch coordinates.
-    bad_planes : `~collections.abc.Sequence` [`str`], optional
-        Mask planes whose pixels say nothing.
 
     Returns
     -------
@@ -127,6 +123,6 @@ def centroids(
             light = residual[:, *box] + profile * model.peak_fluxes([int(peak_id)])[0][:, None, None]
             kept = residual[:, *box].copy()
             residual[:, *box] = light
-            found[row] = _best_place(residual, scene.at(*found[row]), found[row], fluxes[row], bad_planes)
+            found[row] = _best_place(residual, scene.at(*found[row]), found[row], fluxes[row])
             residual[:, *box] = kept
     return found

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..boxes import Box, overlap, shape_of
-from ..scene import DEFAULT_BAD_PLANES, Array, Scene
+from ..scene import Array, Scene
 from ..scene_model import ParentModel, SceneModel, SourceModel, render, seen_box
 
 __all__ = ["flux_errors", "peak_profile"]
@@ -70,14 +70,12 @@ def peak_profile(components: Sequence[SourceModel], kernels: Array, scene: Scene
     return box, render(sources, kernels, shape_of(box), origin)
 
 
-def _errors(
-    parent: ParentModel, kernels: Array, scene: Scene, bad_planes: Sequence[str]
-) -> dict[int, npt.NDArray[np.float64]]:
+def _errors(parent: ParentModel, kernels: Array, scene: Scene) -> dict[int, npt.NDArray[np.float64]]:
     peaks: dict[int, list[SourceModel]] = {}
     for source in parent.sources:
         peaks.setdefault(source.peak_id, []).append(source)
     profiles = [peak_profile(components, kernels, scene) for components in peaks.values()]
-    weighted = [profile * scene.weights(bad_planes, box) for box, profile in profiles]
+    weighted = [profile * scene.weights(box=box) for box, profile in profiles]
     n = len(profiles)
     information = np.zeros((len(scene.bands), n, n))
     for i in range(n):
@@ -101,7 +99,6 @@ def flux_errors(
     scene: Scene,
     model: SceneModel,
     peak_ids: Sequence[int] | npt.NDArray[np.integer],
-    bad_planes: Sequence[str] = DEFAULT_BAD_PLANES,
 ) -> npt.NDArray[np.float64]:
     """Standard deviation of each peak's deblended flux.
 
@@ -120,8 +117,6 @@ def flux_errors(
         Deblended sources.
     peak_ids : `~collections.abc.Sequence` [`int`]
         Ids of peaks.
-    bad_planes : `~collections.abc.Sequence` [`str`], optional
-        Mask planes whose pixels say nothing.
 
     Returns
     -------
@@ -133,7 +128,7 @@ def flux_errors(
     for kernels, parents in model.by_kernels(scene):
         for parent in parents:
             if any(source.peak_id in wanted for source in parent.sources):
-                by_peak |= _errors(parent, kernels, scene, bad_planes)
+                by_peak |= _errors(parent, kernels, scene)
     unknown = np.full(len(model.bands), np.nan)
     rows = [by_peak.get(int(peak_id), unknown) for peak_id in peak_ids]
     return np.array(rows, np.float64).reshape(len(peak_ids), len(model.bands))

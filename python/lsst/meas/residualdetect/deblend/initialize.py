@@ -49,7 +49,7 @@ _FIRST_RADIUS = 8
 def choose_components(cutout: Cutout) -> tuple[tuple[Peak, Component], ...]:
     """The components to model each peak with, by its signal-to-noise ratio."""
     peaks, options = cutout.parent.peaks, cutout.field.options
-    snr = flat_spectrum_snr(cutout.field.scene, *positions_of(peaks).T, options.bad_planes)
+    snr = flat_spectrum_snr(cutout.field.scene, *positions_of(peaks).T, bad_planes=options.bad_planes)
 
     def kinds(peak: Peak, snr: float) -> tuple[Component, ...]:
         # Of a peak behind a mask only its wings are seen: the less it may be,

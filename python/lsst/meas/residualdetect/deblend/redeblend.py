@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +50,6 @@ def redeblend(
     options: DeblendOptions = DeblendOptions(),
     *,
     engine: str = "factorized",
-    progress: Callable[[int], None] | None = None,
 ) -> SceneModel:
     """Deblend the changed parents and keep the models of the others.
 
@@ -64,7 +63,7 @@ def redeblend(
         The catalogue to have models of.
     model : `SceneModel`
         Models of ``before``.
-    options, engine, progress
+    options, engine
         As for `~lsst.meas.residualdetect.deblend.deblend`.
 
     Returns
@@ -80,7 +79,7 @@ def redeblend(
         engine give it.
     """
     changed: Sequence[Parent] = changed_parents(before, after)
-    fresh = deblend(scene, changed, options, engine=engine, progress=progress)
+    fresh = deblend(scene, changed, options, engine=engine)
     if not np.array_equal(fresh.model_psf, model.model_psf):
         raise DeblendError(
             f"scene {scene.name!r}: the models to keep were made with another model PSF than {engine!r} has "

@@ -34,6 +34,9 @@ __all__ = ["add_source_noise", "companion_snr", "variance_per_flux"]
 # flux; in fainter ones noise drowns the relation.
 _BRIGHT_SNR = 10.0
 
+# A source's light is summed up to this distance.
+_REACH_PIX = 20.0
+
 
 def variance_per_flux(image: Array, variance: Array, good: npt.NDArray[np.bool_]) -> float:
     """How much variance a unit of flux brings with it.
@@ -96,13 +99,12 @@ def companion_snr(
     good: npt.NDArray[np.bool_],
     positions: Floats,
     origin: tuple[int, int],
-    *,
-    reach_pix: float = 20.0,
 ) -> Floats:
     """Signal-to-noise ratios of injected sources in one band.
 
     Of a filter matched to the source alone, the root of the sum of
-    light^2 / variance, as for simulated sources.
+    light^2 / variance, as for simulated sources; up to 20 pixels from it, or
+    half way to the next.
 
     Parameters
     ----------
@@ -114,8 +116,6 @@ def companion_snr(
         Positions (y, x) in patch coordinates.
     origin : `tuple` [`int`, `int`]
         Patch coordinates (y, x) of the first pixel.
-    reach_pix : `float`, optional
-        Light is summed up to this distance, or half way to the next source.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def companion_snr(
     if len(positions) > 1:
         nearest = KDTree(positions).query(positions, k=2)[0][:, 1]
     for index, (y, x) in enumerate((positions - origin).tolist()):
-        radius = min(reach_pix, nearest[index] / 2)
+        radius = min(_REACH_PIX, nearest[index] / 2)
         first, last = nearest_pixel([[y - radius, x - radius], [y + radius, x + radius]])
         box = tuple(map(slice, np.maximum(first, 0), np.maximum(last + 1, 0)))
         rows, columns = np.ogrid[box]

@@ -49,15 +49,10 @@ class Light:
 
     components: tuple[SourceModel, ...]
 
-    def at(self, y: int, x: int, factor: float = 1.0) -> tuple[SourceModel, ...]:
-        """Components of the source centred on a pixel, times a factor."""
+    def at(self, y: int, x: int) -> tuple[SourceModel, ...]:
+        """Components of the source centred on a pixel."""
         return tuple(
-            replace(
-                part,
-                origin=(part.origin[0] + y, part.origin[1] + x),
-                spectrum=(part.spectrum * factor).astype(np.float32),
-            )
-            for part in self.components
+            replace(part, origin=(part.origin[0] + y, part.origin[1] + x)) for part in self.components
         )
 
 

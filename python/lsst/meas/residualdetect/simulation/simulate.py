@@ -75,9 +75,7 @@ def _truth_table(sources: Sources, positions: Values, snr: Values, bands: tuple[
         "bulge_fraction": sources.bulge_fraction,
         "redshift": sources.redshift,
     }
-    truth = np.zeros(len(sources), dtype=[(name, values.dtype) for name, values in columns.items()])
-    for name, values in columns.items():
-        truth[name] = values
+    truth: Truth = Table(columns).as_array()
     return truth
 
 

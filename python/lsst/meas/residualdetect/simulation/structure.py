@@ -56,14 +56,14 @@ class DiskImage:
     young_share: float
 
 
-def _fractal(rng: np.random.Generator, slope: float = 1.4) -> Field:
+def _fractal(rng: np.random.Generator) -> Field:
     """Noise of zero mean and unit variance whose amplitude falls as a power
     of the frequency, as the light of gas and young stars does.
     """
     frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE))
     frequency[0, 0] = np.inf
     white = np.fft.rfft2(rng.standard_normal((SIDE, SIDE)))
-    field = np.fft.irfft2(white * frequency**-slope, s=(SIDE, SIDE))
+    field = np.fft.irfft2(white * frequency**-1.4, s=(SIDE, SIDE))
     return np.asarray(field / field.std())
 
 

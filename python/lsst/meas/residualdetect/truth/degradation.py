@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.stats import gaussian_sigma_to_fwhm
+from astropy.table import Table
 from scipy.spatial import KDTree
 
 from ..deblend import deblend
@@ -82,7 +83,6 @@ def degraded(
     rng: np.random.Generator,
     *,
     engine: str = "factorized",
-    limits: EvaluationOptions = EvaluationOptions(),
 ) -> KnownScene:
     """A scene seen worse, with what the better image shows for its truth.
 
@@ -98,8 +98,6 @@ def degraded(
     engine : `str`, optional
         Deblender that measures the true sources' fluxes, in the better
         image.
-    limits : `EvaluationOptions`, optional
-        Gives the match radius.
 
     Returns
     -------
@@ -112,7 +110,7 @@ def degraded(
     places = positions_of(known.detections.peaks)
     seen = positions_of(detect(scene).peaks)
     if len(places) and len(seen):
-        seen = seen[KDTree(places).query(seen)[0] > limits.match_radius_pix]
+        seen = seen[KDTree(places).query(seen)[0] > EvaluationOptions.match_radius_pix]
     labels = known.detections.labels(scene.shape, scene.origin)
     everything = detections_at(scene, np.concatenate([places, seen]), labels)
     model = deblend(scene, everything.parents, engine=engine)
@@ -123,7 +121,5 @@ def degraded(
     fluxes = np.nan_to_num(model.peak_fluxes(ids))  # no model, no flux, and no S/N below
     columns |= {f"flux_{band}": fluxes[:, place] for place, band in enumerate(scene.bands)}
     columns["snr"] = np.nan_to_num(source_snr(model, worse, ids))
-    truth: Truth = np.zeros(len(ids), [(name, values.dtype) for name, values in columns.items()])
-    for name, values in columns.items():
-        truth[name] = values
+    truth: Truth = Table(columns).as_array()
     return KnownScene(worse, detect(worse), truth)

@@ -44,6 +44,9 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
+# Of a bootstrap.
+_N_SAMPLES = 400
+
 
 def ratio(numerator: float, denominator: float) -> float:
     """Quotient, NaN where there is nothing to divide by."""
@@ -196,7 +199,7 @@ def shares(k: Integers, n: Integers) -> tuple[Floats, Floats]:
 
 
 def scene_interval(
-    statistic: Callable[[Floats], float], n_scenes: int, rng: np.random.Generator, n_samples: int = 400
+    statistic: Callable[[Floats], float], n_scenes: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """How far a figure might be off, had other scenes of the kind been drawn.
 
@@ -212,8 +215,6 @@ def scene_interval(
         Number of scenes.
     rng : `numpy.random.Generator`
         Source of randomness.
-    n_samples : `int`, optional
-        How often to draw.
 
     Returns
     -------
@@ -222,7 +223,7 @@ def scene_interval(
     """
     if n_scenes < 2:
         return float("nan"), float("nan")
-    counts = rng.multinomial(n_scenes, np.full(n_scenes, 1 / n_scenes), size=n_samples)
+    counts = rng.multinomial(n_scenes, np.full(n_scenes, 1 / n_scenes), size=_N_SAMPLES)
     drawn = np.array([statistic(row.astype(np.float64)) for row in counts])
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
