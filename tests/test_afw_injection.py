@@ -39,14 +39,14 @@ from afw_repository import (
     pipetask,
     simulate_exposures,
 )
-from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.injection.companion_counts import summarise_companions
+from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.tasks.inject_companions import InjectCompanionsConfig, InjectCompanionsTask
 from lsst.meas.residualdetect.truth import PeakClass, TruthClass
 
 BANDS = tuple("grizy")
 SIDE = 450
-INJECTED = pipeline_path("injected_companions.yaml")
+INJECTED = find_file("pipelines", "injected_companions.yaml")
 ALL_HOSTS = ("-c", "parameters:fraction=1.0")
 
 

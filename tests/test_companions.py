@@ -32,7 +32,6 @@ from lsst.pipe.base.testUtils import lintConnections
 
 from conftest import PSF_SIGMAS_PIX, make_scene
 from lsst.meas.residualdetect import Detections, Footprint, Parent, Peak, Scene
-from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import load_detector
@@ -49,6 +48,7 @@ from lsst.meas.residualdetect.injection.recovery import (
     InjectedPatch,
     evaluate_companions,
 )
+from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.noise import expected_snr, point_source_flux
 from lsst.meas.residualdetect.scene import MASK_PLANES
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
@@ -596,6 +596,6 @@ def test_configs_refuse_what_the_options_refuse():
 
 
 def test_the_pipeline_can_be_read_without_the_stack():
-    pipeline = Pipeline.fromFile(str(pipeline_path("injected_companions.yaml")))
+    pipeline = Pipeline.fromFile(str(find_file("pipelines", "injected_companions.yaml")))
     assert set(pipeline.subsets) == {"control", "injection"}
     assert pipeline.subsets["control"] | pipeline.subsets["injection"] == set(pipeline.task_labels)

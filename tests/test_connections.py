@@ -28,7 +28,7 @@ from lsst.pipe.base.testUtils import lintConnections, makeQuantum
 
 import stack_stub
 from lsst.meas.residualdetect.butler.repository import create_repository
-from lsst.meas.residualdetect.cli.common import pipeline_path
+from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.tasks.residual_detection import (
     ResidualDetectionConfig,
     ResidualDetectionConnections,
@@ -138,7 +138,7 @@ def stack(monkeypatch):
     tasks = "lsst.meas.residualdetect.tasks.redeblend_changed"
     for name in ("lsst.pipe.tasks", "lsst.pipe.tasks.deblendCoaddSourcesPipeline", tasks):
         monkeypatch.setitem(sys.modules, name, stack_stub)
-    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(pipeline_path("embedded.yaml").parents[1]))
+    monkeypatch.setenv("MEAS_RESIDUALDETECT_DIR", str(find_file("pipelines", "embedded.yaml").parents[1]))
 
 
 def _graph(name, tmp_path, parameters="{}", **overrides):
@@ -225,6 +225,6 @@ def test_two_iterations_follow_each_other(stack, tmp_path, names, merged):
 @pytest.mark.parametrize("name", ["LSSTCam", "HSC", "high_purity", "high_recovery"])
 def test_config_overrides_load(name):
     config = ResidualDetectionConfig()
-    config.load(str(pipeline_path("embedded.yaml").parent.parent / "config" / f"{name}.py"))
+    config.load(str(find_file("pipelines", "embedded.yaml").parent.parent / "config" / f"{name}.py"))
     config.validate()
     assert config.toDict() != ResidualDetectionConfig().toDict()

@@ -29,9 +29,9 @@ from lsst.pipe.base import LabelSpecifier, Pipeline
 from lsst.pipe.base.pipelineIR import PipelineIR
 from lsst.utils import doImportType
 
-from lsst.meas.residualdetect.cli.common import pipeline_path
+from lsst.meas.residualdetect.io.package_files import find_file
 
-HOME = pipeline_path("embedded.yaml").parents[1]
+HOME = find_file("pipelines", "embedded.yaml").parents[1]
 OURS = ("residualDetection", "redeblend")
 DEBLENDER = "lsst.pipe.tasks.deblendCoaddSourcesPipeline.DeblendCoaddSourcesMultiTask"
 CAMERAS = ("LSSTCam", "LSSTComCam", "HSC")

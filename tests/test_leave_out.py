@@ -228,7 +228,7 @@ def test_the_command_writes_tables_and_pictures(folder, tmp_path):
 )
 def test_a_split_that_names_no_scene_is_said(folder, tmp_path, split, words):
     arguments = ["evaluate", "--scenes", str(folder), "--split", split, "--leave-out", "--out", str(tmp_path)]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 1
     assert words in result.output and len(result.output.splitlines()) == 1
 

@@ -30,7 +30,7 @@ import pytest
 from astropy.table import Table
 
 from lsst.meas.residualdetect.candidates import Fate
-from lsst.meas.residualdetect.noise import point_source_snr
+from lsst.meas.residualdetect.noise import point_source_flux
 from lsst.meas.residualdetect.report import ReportOptions
 from lsst.meas.residualdetect.report.contents import draw_contents
 from lsst.meas.residualdetect.report.listing import choose_candidates
@@ -89,7 +89,7 @@ def test_facts_of_a_candidate(origin: tuple[int, int]) -> None:
     assert peak["distance_pix"] == 6.0
     assert peak["distance_arcsec"] == pytest.approx(6 * result.scene.pixel_scale_arcsec)
     residual = result.scene.images - result.model_before.image(result.scene)
-    snr = point_source_snr(residual, result.scene, np.array([peak["y"]]), np.array([peak["x"]]))
+    snr = np.divide(*point_source_flux(residual, result.scene, np.array([peak["y"]]), np.array([peak["x"]])))
     assert peak["snr"] == pytest.approx(np.sqrt(np.square(snr).sum()), abs=0.01)
     assert peak["snr"] > 20 > inside["snr"]
     assert (inside["peak"], inside["parent"], inside["reason"]) == (0, 1, "below the threshold")

@@ -34,7 +34,7 @@ from lsst.images import MaskedImage
 from lsst.meas.residualdetect import SceneError
 from lsst.meas.residualdetect.butler import load_images
 from lsst.meas.residualdetect.butler.images import stack
-from lsst.meas.residualdetect.cli.common import pipeline_path
+from lsst.meas.residualdetect.io.package_files import find_file
 from lsst_images_files import (
     BANDS,
     CELL,
@@ -148,7 +148,7 @@ def test_the_pipeline_finds_what_is_hidden_in_cell_coadds(root):
     config = [part for label in labels for part in ("-c", f"{label}:images=cell_coadd")]
     config += ["-c", "residualDetection:detector=matched_filter", "-c", "residualDetection:write_images=True"]
     command = [str(Path(sys.executable).with_name("pipetask")), "run", "-b", str(root)]
-    command += ["-p", f"{pipeline_path('embedded.yaml')}#{','.join(labels)}", *config]
+    command += ["-p", f"{find_file('pipelines', 'embedded.yaml')}#{','.join(labels)}", *config]
     command += ["-i", "coadds", "-o", "out", "--register-dataset-types"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,7 @@ from lsst.pex.config import FieldValidationError
 from conftest import invoke, make_blend
 from lsst.meas.residualdetect.butler.model_packages import MODEL_PACKAGE, read_zip, register_model, write_zip
 from lsst.meas.residualdetect.butler.repository import COADDS_COLLECTION, create_repository, ingest_scenes
-from lsst.meas.residualdetect.cli.common import pipeline_path
+from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.network.package import DEFAULT_MODEL, ModelPackageError, load_package
 from lsst.meas.residualdetect.tasks.residual_detection_config import (
     ResidualDetectionConfig,
@@ -124,7 +124,7 @@ def test_a_run_with_the_model_of_the_repository(tmp_path):
     ingest_scenes(butler, [make_blend(1)])
     register_model(butler, load_package(DEFAULT_MODEL), COLLECTION)
     command = [str(Path(sys.executable).with_name("pipetask")), "run", "-b", str(repo)]
-    command += ["-p", f"{pipeline_path('embedded.yaml')}#detectPeaks,deblend,residualDetection"]
+    command += ["-p", f"{find_file('pipelines', 'embedded.yaml')}#detectPeaks,deblend,residualDetection"]
     command += ["-i", f"{COADDS_COLLECTION},{COLLECTION}", "-o", "out", "--register-dataset-types"]
     command += ["-c", "residualDetection:model_source=butler"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

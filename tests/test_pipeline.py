@@ -37,12 +37,12 @@ from lsst.meas.residualdetect.butler.repository import (
     ingest_scenes,
     open_repository,
 )
-from lsst.meas.residualdetect.cli.common import pipeline_path
+from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.io.scene_file import SceneFile
 from lsst.meas.residualdetect.tasks.read_run import last_iteration, read_patches, run_detector, task_usage
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask
 
-PIPELINE = pipeline_path("embedded.yaml")
+PIPELINE = find_file("pipelines", "embedded.yaml")
 FIRST = f"{PIPELINE}#firstIteration"
 
 INTO_OUT = ("-i", COADDS_COLLECTION, "-o", "out", "--register-dataset-types")
@@ -202,7 +202,7 @@ def test_the_second_iteration_reads_what_the_first_wrote(run):
 def test_a_third_iteration_is_a_matter_of_suffixes(run):
     done = pipetask(
         run.repo,
-        str(pipeline_path("iteration.yaml")),
+        str(find_file("pipelines", "iteration.yaml")),
         *("-c", "parameters:before=_residual2", "-c", "parameters:after=_residual3"),
         *("-i", "out", "-o", "third", "--register-dataset-types"),
     )

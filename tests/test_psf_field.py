@@ -33,7 +33,7 @@ from lsst.meas.residualdetect.detection import detections_at
 from lsst.meas.residualdetect.io.fits_coadd import read_coadd, write_coadd
 from lsst.meas.residualdetect.io.fits_models import read_model, write_model
 from lsst.meas.residualdetect.io.scene_file import SceneFile, read_scene_file, write_scene_file
-from lsst.meas.residualdetect.noise import point_source_snr
+from lsst.meas.residualdetect.noise import point_source_flux
 from lsst.meas.residualdetect.psf_field import ChangedPsf, PsfSamples
 from lsst.meas.residualdetect.psf_images import gaussian_psf, to_centered_shape
 from lsst.meas.residualdetect.truth.worse import make_worse
@@ -178,7 +178,7 @@ def test_point_source_snr_is_that_of_the_psf_there():
     )
     image = np.zeros_like(SCENE.images)
     image[:, 188:213, 388:413] = [Growing(band).at(200, 400) for band in range(3)]
-    snr = point_source_snr(100 * image, quiet, np.array([200.0]), np.array([400.0]))[0]
+    snr = np.divide(*point_source_flux(100 * image, quiet, np.array([200.0]), np.array([400.0])))[0]
     expected = [100 / np.sqrt(4 * np.pi) / sigma_at(400, band) for band in range(3)]
     np.testing.assert_allclose(snr, expected, rtol=2e-3)
 

@@ -29,11 +29,11 @@ from lsst.daf.butler import Butler
 
 from conftest import make_blend, make_scene
 from lsst.meas.residualdetect.butler.repository import COADDS_COLLECTION, create_repository, ingest_scenes
-from lsst.meas.residualdetect.cli.common import pipeline_path
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect, detections_at
 from lsst.meas.residualdetect.detectors import load_detector
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
+from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.network.package import DEFAULT_MODEL, load_package
 from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
@@ -153,7 +153,7 @@ def test_both_runtimes_find_the_same(package, patch, device):
 def _candidates_of_a_run(repo, steps, first, output, *options):
     """Candidates that a task of the embedded pipeline wrote."""
     command = [str(Path(sys.executable).with_name("pipetask")), "run", "-b", str(repo)]
-    command += ["-p", f"{pipeline_path('embedded.yaml')}#{steps}", "-i", first, "-o", output]
+    command += ["-p", f"{find_file('pipelines', 'embedded.yaml')}#{steps}", "-i", first, "-o", output]
     command += ["--register-dataset-types", *(part for option in options for part in ("-c", option))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ from lsst.meas.residualdetect.candidates import Candidate, add_candidates
 from lsst.meas.residualdetect.deblend import DeblendOptions, deblend
 from lsst.meas.residualdetect.deblend.singles import SKY_OBJECT, model_singles
 from lsst.meas.residualdetect.detection import detect
-from lsst.meas.residualdetect.noise import point_source_snr, point_source_sums, significance
+from lsst.meas.residualdetect.noise import point_source_flux, point_source_sums, significance
 from lsst.meas.residualdetect.tasks.residual_detection import (
     NoUsableModelError,
     ResidualDetectionConfig,
@@ -155,7 +155,7 @@ def test_the_table_s_signal_to_noise_is_the_matched_filter_s():
     rng = np.random.default_rng(3)
     y, x = rng.uniform(0, 59, 30), rng.uniform(0, 63, 30)
     scene = make_scene(BLEND_SOURCES, rng=rng, origin=(100, 200))
-    snr = point_source_snr(scene.images, scene, y + 100, x + 200)
+    snr = np.divide(*point_source_flux(scene.images, scene, y + 100, x + 200))
     for band in range(3):
         image = significance(*point_source_sums(scene.images[band], scene.weights()[band], scene.psfs[band]))
         expected = image[np.rint(y).astype(int), np.rint(x).astype(int)]

@@ -38,7 +38,7 @@ from lsst.meas.residualdetect.butler.repository import (
     create_repository,
     ingest_scenes,
 )
-from lsst.meas.residualdetect.cli.common import pipeline_path
+from lsst.meas.residualdetect.io.package_files import find_file
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def start(repo: Path, patches: range, log: Path, *again: str) -> subprocess.Pope
                 *(Path(sys.executable).with_name("pipetask"), "run", "-b", repo, "-i", COADDS_COLLECTION),
                 *("--output-run", f"out/{patches.start}", "--register-dataset-types", *again),
                 *("-d", f"patch >= {patches.start} AND patch < {patches.stop}"),
-                *("-p", f"{pipeline_path('embedded.yaml')}#firstIteration"),
+                *("-p", f"{find_file('pipelines', 'embedded.yaml')}#firstIteration"),
                 *("-c", "residualDetection:detector=matched_filter"),
             ],
             stdout=stream,

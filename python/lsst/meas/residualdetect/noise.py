@@ -35,7 +35,6 @@ __all__ = [
     "flat_spectrum_snr",
     "n_bands_seen",
     "point_source_flux",
-    "point_source_snr",
     "point_source_sums",
     "psf_smoothed",
     "significance",
@@ -247,13 +246,6 @@ def point_source_flux(
         flux[place, seen] = (weights * psfs * images[:, *box]).sum(axis=(1, 2))[seen] / norm[seen]
         sigma[place, seen] = norm[seen] ** -0.5
     return flux, sigma
-
-
-def point_source_snr(images: Array, scene: Scene, y: Positions, x: Positions) -> Array:
-    """Signal-to-noise ratio of point sources at given places, band by band:
-    (n, band), float32; 0 where nothing is known. See `point_source_flux`.
-    """
-    return np.divide(*point_source_flux(images, scene, y, x)).astype(np.float32)
 
 
 def flat_spectrum_snr(

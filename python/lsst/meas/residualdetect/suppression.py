@@ -23,7 +23,17 @@ from scipy.spatial import cKDTree
 
 from .scene import Positions
 
-__all__ = ["near_known", "repeats"]
+__all__ = ["distances_to", "near_known", "repeats"]
+
+
+def distances_to(places: Positions, others: Positions) -> npt.NDArray[np.float64]:
+    """Distance of each place (n, 2) to the nearest of others (m, 2): (n,);
+    infinite if there is none.
+    """
+    if not len(places) or not len(others):
+        return np.full(len(places), np.inf)
+    distances: npt.NDArray[np.float64] = cKDTree(others).query(places)[0]
+    return distances
 
 
 def near_known(places: Positions, known: Positions, distance_pix: float) -> npt.NDArray[np.bool_]:
@@ -41,10 +51,7 @@ def near_known(places: Positions, known: Positions, distance_pix: float) -> npt.
     near : `numpy.ndarray`, (n,), bool
         True where there is a known place within the distance.
     """
-    if not len(places) or not len(known):
-        return np.zeros(len(places), bool)
-    near: npt.NDArray[np.bool_] = cKDTree(known).query(places)[0] < distance_pix
-    return near
+    return distances_to(places, known) < distance_pix
 
 
 def repeats(places: Positions, distance_pix: float) -> npt.NDArray[np.bool_]:

@@ -29,7 +29,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..deblend import engine_names
-from ..io.package_files import find_file
 
 if TYPE_CHECKING:
     from ..find_missing import FindMissingOptions
@@ -51,7 +50,6 @@ __all__ = [
     "number_of",
     "number_option",
     "options_of",
-    "pipeline_path",
     "progress_bar",
     "search_of",
     "search_option",
@@ -267,8 +265,3 @@ def check_stems(scenes: tuple[Path, ...]) -> None:
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise click.UsageError(f"several scene files are named {', '.join(twice)}")
-
-
-def pipeline_path(name: str) -> Path:
-    """Where a pipeline of the package is; see `find_file`."""
-    return find_file("pipelines", name)

@@ -27,7 +27,8 @@ from pathlib import Path
 
 import click
 
-from .common import check_folder, console, jobs_option, pipeline_path, progress_bar, seed_option, size_option
+from ..io.package_files import find_file
+from .common import check_folder, console, jobs_option, progress_bar, seed_option, size_option
 from .extras import need_extras
 
 __all__ = ["demo"]
@@ -55,7 +56,7 @@ def _pipetask(repo: Path, subset: str, n_patches: int, jobs: int, log: Path) -> 
         if found is None:
             raise FileNotFoundError("the command pipetask is neither beside python nor on the PATH")
         program = Path(found)
-    pipeline = f"{pipeline_path('embedded.yaml')}#{subset}"
+    pipeline = f"{find_file('pipelines', 'embedded.yaml')}#{subset}"
     labels = Pipeline.fromFile(pipeline).task_labels
     arguments = [
         *("run", "-b", str(repo), "-i", COADDS_COLLECTION, "-o", _OUTPUT),

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import ended_by_signals, pipeline_path, progress_bar
+from ..io.package_files import find_file
+from .common import ended_by_signals, progress_bar
 from .fits_arguments import band_map_of, fits_options, read_images
 from .scene_arguments import tell_doubts
 
@@ -108,7 +109,8 @@ def ingest(repo: Path, files: tuple[Path, ...], pixel_scale: float | None, **ima
         patches = ingest_scenes(butler, scenes(known), progress=progress)
     for patch, what in zip(patches, said, strict=True):
         click.echo(f"patch {patch}: {what}")
+    where, pipeline = (shlex.quote(str(path)) for path in (repo, find_file("pipelines", "embedded.yaml")))
     click.echo(
-        f"now: pipetask run -b {shlex.quote(str(repo))} -i {COADDS_COLLECTION} -o residuals "
-        f"--register-dataset-types -p {shlex.quote(str(pipeline_path('embedded.yaml')))}#firstIteration"
+        f"now: pipetask run -b {where} -i {COADDS_COLLECTION} -o residuals "
+        f"--register-dataset-types -p {pipeline}#firstIteration"
     )

@@ -61,7 +61,7 @@ def make_report(
     from ..release import __version__
     from ..report import write_report
     from ..tasks.read_run import last_iteration, read_patches, run_detector, task_usage
-    from ..truth import summarise, summary_json
+    from ..truth import strict_json, summarise
     from .run_table import print_summary
 
     with console.status("Making the report"):
@@ -84,7 +84,8 @@ def make_report(
             command=command or f"residualdetect report {repo} {collection}",
             options=options,
         )
-        write_whole(out.with_name("summary.json"), summary_json(summary, seconds, detector, __version__))
+        facts = {**summary, "seconds": seconds, "detector": detector, "version": __version__}
+        write_whole(out.with_name("summary.json"), strict_json(facts))
     print_summary(summary, usage, detector)
     click.echo(f"report: {out}")
 

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
-from scipy.spatial import KDTree
 
 from ..boxes import nearest_pixel
 from ..detection import DetectionOptions, detect
@@ -33,6 +32,7 @@ from ..detections import Detections, Peak, peak_columns, places_of, positions_of
 from ..noise import point_source_flux, snr_over_bands
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
+from ..suppression import distances_to
 from ..truth.evaluation import FOUND, TARGETS, EvaluationOptions, PatchResult, PeakClass, TruthClass
 from ..truth.matching import Floats, match_peaks
 from ..truth.measures import psf_sigma_pix
@@ -114,11 +114,6 @@ class InjectedResult:
     peaks: Table
     n_control: int
     n_lost: int
-
-
-def _distance_to(positions: Floats, others: Floats) -> Floats:
-    """Distance of each position to the nearest of others."""
-    return KDTree(others).query(positions)[0] if len(others) else np.full(len(positions), np.inf)
 
 
 def _label_by_construction(
@@ -220,7 +215,7 @@ def evaluate_companions(
 
     # Twice the radius: a peak may be that far from the companion that it
     # finds, and as far from the control's peak that it is taken for.
-    confused = _distance_to(positions, positions_of(control)) <= 2 * options.match_radius_pix
+    confused = distances_to(positions, positions_of(control)) <= 2 * options.match_radius_pix
     labels = _label_by_construction(patch, known, positions, snr, options)
     gained = PatchResult(
         name=patch.name,

@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from ..boxes import is_inside, nearest_pixel
 from ..detections import positions_of
-from ..noise import point_source_snr
+from ..noise import point_source_flux, snr_over_bands
 from ..plots.markers import Marker, window_around
 from ..plots.pictures import jpeg_base64
+from ..suppression import distances_to
 from ..truth.evaluation import EvaluatedPatch, PeakClass
 from .report_options import ReportOptions
 from .views import Canvas
@@ -181,12 +181,11 @@ def draw_listed(canvas: Canvas, chosen: Sequence[Listed]) -> Iterator[Drawn]:
     scene = result.scene
     y, x = np.array([(item.y, item.x) for item in chosen], np.float64).T
     places = np.stack([y, x], axis=1)
-    snr = point_source_snr(scene.images - canvas.before, scene, y, x)
-    snr_all = np.sqrt(np.square(np.maximum(snr, 0)).sum(axis=1))
+    snr = snr_over_bands(*point_source_flux(scene.images - canvas.before, scene, y, x))
     known = positions_of(
         tuple(peak for parent in result.before if not parent.is_sky for peak in parent.peaks)
     )
-    distance = KDTree(known).query(places)[0] if len(known) else np.full(len(places), np.inf)
+    distance = distances_to(places, known)
     ra, dec = scene.sky(y, x)
     labels = result.after.labels(scene.shape, scene.origin)
     ids = [0, *(parent.id for parent in result.after)]
@@ -203,7 +202,7 @@ def draw_listed(canvas: Canvas, chosen: Sequence[Listed]) -> Iterator[Drawn]:
             "ra": _number(ra[row], 7),
             "dec": _number(dec[row], 7),
             "score": _number(item.score, 6),
-            "snr": _number(snr_all[row], 2),
+            "snr": _number(snr[row], 2),
             "distance_pix": _number(distance[row], 2),
             "distance_arcsec": _number(distance[row] * scene.pixel_scale_arcsec, 3),
             "reason": item.reason,

@@ -17,7 +17,7 @@
 
 from .evaluate_patch import evaluate_patch
 from .evaluation import EvaluatedPatch, Evaluation, EvaluationOptions, PatchResult, PeakClass, TruthClass
-from .summary import summarise, summary_json
+from .summary import strict_json, summarise
 
 __all__ = [
     "EvaluatedPatch",
@@ -27,6 +27,6 @@ __all__ = [
     "PeakClass",
     "TruthClass",
     "evaluate_patch",
+    "strict_json",
     "summarise",
-    "summary_json",
 ]

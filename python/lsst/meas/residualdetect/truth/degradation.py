@@ -25,12 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.stats import gaussian_sigma_to_fwhm
 from astropy.table import Table
-from scipy.spatial import KDTree
 
 from ..deblend import deblend
 from ..detection import detect, detections_at
 from ..detections import positions_of
 from ..scene import Scene
+from ..suppression import distances_to
 from .evaluation import EvaluationOptions
 from .known_scenes import KnownScene, Truth
 from .measures import source_snr
@@ -109,8 +109,7 @@ def degraded(
     scene = known.scene
     places = positions_of(known.detections.peaks)
     seen = positions_of(detect(scene).peaks)
-    if len(places) and len(seen):
-        seen = seen[KDTree(places).query(seen)[0] > EvaluationOptions.match_radius_pix]
+    seen = seen[distances_to(seen, places) > EvaluationOptions.match_radius_pix]
     labels = known.detections.labels(scene.shape, scene.origin)
     everything = detections_at(scene, np.concatenate([places, seen]), labels)
     model = deblend(scene, everything.parents, engine=engine)

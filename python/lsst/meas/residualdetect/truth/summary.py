@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
-from scipy.spatial import KDTree
 
 from ..detections import places_of
+from ..suppression import distances_to
 from .evaluation import TARGETS, WRONG, Evaluation, EvaluationOptions, PeakClass, TruthClass
 from .metrics import binned_recovery, median, ratio
 from .pooling import pooled_column, pooled_curve, target_rows
 
-__all__ = ["strict_json", "summarise", "summary_json"]
+__all__ = ["strict_json", "summarise"]
 
 
 def _flux_errors(evaluations: Sequence[Evaluation], rows: npt.NDArray[Any], when: str) -> dict[str, float]:
@@ -66,9 +66,7 @@ def _neighbours(evaluations: Sequence[Evaluation], radius_pix: float) -> npt.NDA
             continue
         positions = places_of(truth)
         found = (np.asarray(truth["new_peak_id"]) >= 0) & np.isin(truth["class"], TARGETS)
-        distance = np.full(len(truth), np.inf)
-        if found.any():
-            distance = KDTree(positions[found]).query(positions)[0]
+        distance = distances_to(positions, positions[found])
         near.append((distance <= radius_pix) & (np.asarray(truth["class"]) == TruthClass.MATCHED))
     return np.concatenate(near) if near else np.empty(0, bool)
 
@@ -258,27 +256,3 @@ def _strict(value: Any) -> Any:
 def strict_json(content: Mapping[str, Any]) -> str:
     """A JSON object; NaN and infinite numbers are null."""
     return json.dumps(_strict(content), allow_nan=False, indent=2) + "\n"
-
-
-def summary_json(
-    summary: Mapping[str, Any], seconds: Mapping[str, float], detector: str, version: str
-) -> str:
-    """The summary as strict JSON.
-
-    Parameters
-    ----------
-    summary : `~collections.abc.Mapping`
-        What `summarise` gave.
-    seconds : `~collections.abc.Mapping` [`str`, `float`]
-        Wall-clock time of each task.
-    detector : `str`
-        Detector and model that found the new peaks.
-    version : `str`
-        Version of the package.
-
-    Returns
-    -------
-    text : `str`
-        A JSON object; NaN and infinite numbers (open bins) are null.
-    """
-    return strict_json({**summary, "seconds": dict(seconds), "detector": detector, "version": version})
