@@ -249,7 +249,7 @@ def point_source_flux(
 
 
 def flat_spectrum_snr(
-    scene: Scene, y: Positions, x: Positions, bad_planes: Sequence[str]
+    scene: Scene, y: Positions, x: Positions, *, bad_planes: Sequence[str]
 ) -> npt.NDArray[np.float64]:
     """Signal-to-noise ratios over all bands of point sources that are equally
     bright in each, at given places: (n,); 0 where nothing is known.
