@@ -499,7 +499,7 @@ def test_summary_is_strict_json():
     assert summary["recovery_by"]["snr"][0]["low"] is None
     for key in (
         "n_truth", "n_peaks", "n_unrecognized", "n_new_peaks", "n_recovered", "n_spurious", "n_shreds",
-        "recovery", "purity", "chi2_before", "chi2_after", "seconds", "detector", "version",
+        "recovery", "purity", "chi2_before", "chi2_after", "seconds",
     ):  # fmt: skip
         assert key in summary
 
