@@ -22,7 +22,7 @@ import pytest
 
 from conftest import make_scene
 from lsst.meas.residualdetect import Scene, SceneError
-from lsst.meas.residualdetect.mask_bits import has_bits, set_bit
+from lsst.meas.residualdetect.mask_bits import PlaneNumbers, has_bits, set_bit
 
 
 def _parts(**changes):
@@ -178,3 +178,15 @@ def test_select_bands_keeps_everything_together():
     np.testing.assert_array_equal(chosen.psfs, scene.psfs[[2, 0]])
     with pytest.raises(SceneError, match=r"scene 'made' has bands \['g', 'r', 'i'\], not \['z'\]"):
         scene.select_bands(["g", "z"])
+
+
+def test_more_planes_than_bits_are_refused():
+    numbers = PlaneNumbers((1, 2, 2), {f"P{bit}": bit for bit in range(64) if bit != 5})
+    there = np.eye(2, dtype=bool)
+    numbers.add(0, [("P63", there), ("LAST", ~there)], "band 'g'")
+    assert numbers.names["LAST"] == 5
+    assert (has_bits(numbers.mask[0], [63]) == there).all() and (
+        has_bits(numbers.mask[0], [5]) != there
+    ).all()
+    with pytest.raises(ValueError, match="band 'g': more than 64 mask planes are in use; no bit for MORE"):
+        numbers.add(0, [("MORE", there)], "band 'g'")

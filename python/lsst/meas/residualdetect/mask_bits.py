@@ -19,7 +19,7 @@ their named planes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "MASK_PLANES",
     "N_BITS",
     "Mask",
+    "PlaneNumbers",
     "as_mask",
     "has_bits",
     "one_bit",
@@ -97,3 +98,53 @@ def set_bit(mask: Mask, bit: int, where: npt.NDArray[np.bool_]) -> Mask:
     other: Mask = widened(mask).copy() if bit >= 32 else mask.copy()
     other[where] |= _value([bit], other.dtype)
     return other
+
+
+class PlaneNumbers:
+    """Mask planes of all bands of a scene under one numbering.
+
+    Parameters
+    ----------
+    shape : `tuple` [`int`, ...]
+        Of the scene: (band, y, x).
+    names : `~collections.abc.Mapping` [`str`, `int`], optional
+        Bits to begin with, by the planes' names.
+    """
+
+    def __init__(self, shape: tuple[int, ...], names: Mapping[str, int] = MASK_PLANES) -> None:
+        self.names = dict(names)
+        self.mask: Mask = np.zeros(shape, np.int32)
+
+    def put(self, index: int, mask: Mask) -> None:
+        """Set the mask (y, x) of a band, of this numbering."""
+        if mask.dtype != self.mask.dtype:
+            self.mask, mask = widened(self.mask), widened(mask)
+        self.mask[index] = mask
+
+    def add(self, index: int, planes: Iterable[tuple[str, npt.NDArray[np.bool_]]], what: str) -> None:
+        """Set the mask of a band, of whatever planes.
+
+        Parameters
+        ----------
+        index : `int`
+            Which band.
+        planes : `~collections.abc.Iterable` [`tuple` [`str`, `numpy.ndarray`]]
+            Name of each plane, and the pixels (y, x) where it is set.
+        what : `str`
+            The band, for messages.
+
+        Raises
+        ------
+        ValueError
+            Raised if there are more planes than bits.
+        """
+        mask: Mask = np.zeros(self.mask.shape[1:], np.int32)
+        for name, where in planes:
+            if name not in self.names:
+                free = set(range(N_BITS)) - set(self.names.values())
+                if not free:
+                    raise ValueError(f"{what}: more than {N_BITS} mask planes are in use; no bit for {name}")
+                self.names[name] = min(free)
+            if where.any():
+                mask = set_bit(mask, self.names[name], where)
+        self.put(index, mask)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...mask_bits import N_BITS, Mask, has_bits, set_bit, widened
+from ...mask_bits import PlaneNumbers, has_bits
 from ...psf_field import PsfField
 from ...psf_images import to_centered_shape
 from ...scene import Array, Scene, SceneError
@@ -42,24 +42,6 @@ def _check_grid(first: Scene, other: Scene) -> None:
                 f"coadds of one patch differ in {what}: band {first.bands[0]!r} has {ours}, "
                 f"band {other.bands[0]!r} has {theirs}"
             )
-
-
-def _common_planes(coadd: Scene, planes: dict[str, int]) -> Mask:
-    """A mask with the bits of ``planes``, to which it adds those it lacks."""
-    own = coadd.mask[0]
-    if dict(coadd.mask_planes) == planes:
-        return own
-    pixels: Mask = np.zeros(own.shape, np.int32)
-    for name, bit in coadd.mask_planes.items():
-        if name not in planes:
-            free = set(range(N_BITS)) - set(planes.values())
-            if not free:
-                raise SceneError(f"the bands have more than {N_BITS} mask planes; no bit for {name}")
-            planes[name] = min(free)
-        where = has_bits(own, [bit])
-        if where.any():
-            pixels = set_bit(pixels, planes[name], where)
-    return pixels
 
 
 def _put(cube: npt.NDArray[Any], index: int, plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -86,8 +68,9 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
     Raises
     ------
     SceneError
-        Raised with the bands' names if two coadds do not share a pixel grid,
-        or have more mask planes than bits.
+        Raised with the bands' names if two coadds do not share a pixel grid.
+    ValueError
+        Raised if they have more mask planes than bits.
     """
     one_by_one = iter(coadds)
     first = next(one_by_one, None)
@@ -95,8 +78,7 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         raise SceneError("there is no coadd")
     shape = (n_bands, *first.shape)
     images, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    mask: Mask = np.zeros(shape, np.int32)
-    planes = dict(first.mask_planes)
+    planes = PlaneNumbers(shape, first.mask_planes)
     bands: list[str] = []
     psfs: list[Array] = []
     fields: list[PsfField | None] = []
@@ -104,10 +86,12 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         _check_grid(first, coadd)
         images = _put(images, index, coadd.images[0])
         variance = _put(variance, index, coadd.variance[0])
-        own = _common_planes(coadd, planes)
-        if own.dtype != mask.dtype:
-            mask, own = widened(mask), widened(own)
-        mask[index] = own
+        mask = coadd.mask[0]
+        if dict(coadd.mask_planes) == planes.names:
+            planes.put(index, mask)
+        else:
+            own = ((name, has_bits(mask, [bit])) for name, bit in coadd.mask_planes.items())
+            planes.add(index, own, f"band {coadd.bands[0]!r}")
         bands.append(coadd.bands[0])
         psfs.append(coadd.psfs[0])
         fields.extend(coadd.psf_fields or (None,))
@@ -118,7 +102,7 @@ def stack_bands(coadds: Iterable[Scene], n_bands: int) -> Scene:
         variance=variance,
         psfs=np.stack([to_centered_shape(psf, psf_shape) for psf in psfs]),
         bands=tuple(bands),
-        mask=mask,
-        mask_planes=planes,
+        mask=planes.mask,
+        mask_planes=planes.names,
         psf_fields=tuple(fields),
     )

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from scipy.ndimage import label as label_islands
 
 from ...boxes import nearest_pixel
-from ...mask_bits import has_bits
+from ...mask_bits import PlaneNumbers, has_bits
 from ...psf_field import PsfField
 from ...psf_images import to_centered_shape
 from ...scene import DEFAULT_BAD_PLANES, Scene, SceneError
@@ -45,7 +45,6 @@ from .fits_band import BandFiles, Given, read_image, read_mask, read_variance
 from .fits_planes import FitsPath, find_plane, open_fits
 from .fits_psf import PsfWidth
 from .known_table import peaks_of_labels, read_footprints, read_known
-from .plane_numbers import PlaneNumbers
 from .sky_wcs import SkyWcs, check_agreement
 
 __all__ = ["FitsScene", "band_of_file", "read_fits_scene"]
