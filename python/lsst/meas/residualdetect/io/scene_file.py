@@ -146,7 +146,8 @@ def _parse(
     if "peaks" in arrays:
         peaks = np.asarray(arrays["peaks"], np.float64)
         peaks = peaks if peaks.size else peaks.reshape(0, 2)
-        _check_shape("peaks", peaks, (len(peaks), 2))
+        if peaks.ndim != 2 or peaks.shape[1] != 2:
+            raise SceneError(f"peaks has shape {peaks.shape}; expected (n, 2) of y, x")
     if "footprints" in arrays:
         footprints = np.asarray(arrays["footprints"]).astype(np.int32)
         _check_shape("footprints", footprints, scene.shape)
