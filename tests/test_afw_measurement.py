@@ -56,11 +56,10 @@ from afw_repository import (
     create_repository,
     detect,
     fill_patch,
-    make_exposures,
     make_skymap,
     pipetask,
+    simulate_exposures,
 )
-from lsst.meas.residualdetect.simulation import SimulationOptions, simulate_scene
 
 pytestmark = pytest.mark.skipif(
     "PIPE_TASKS_DIR" not in os.environ, reason="needs the LSST Science Pipelines (pipe_tasks)"
@@ -112,9 +111,7 @@ def _functor_file(butler, path):
 def repo(tmp_path_factory):
     skymap = make_skymap(SIDE)
     box = skymap[0][0].getOuterBBox()
-    options = SimulationOptions(bands=BANDS, shape=(box.getHeight(), box.getWidth()), exposure_factor=0.1)
-    scene, _ = simulate_scene(options, np.random.default_rng(11))
-    exposures = make_exposures(scene, box.getMin(), skymap[0].getWcs())
+    exposures = simulate_exposures(skymap, BANDS, 11, exposure_factor=0.1)
     schema = ExposureTable.makeMinimalSchema()
     corrections = afw_image.ApCorrMap()
     for name, factor in (("instFlux", 1.0), ("instFluxErr", 0.0)):
