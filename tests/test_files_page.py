@@ -77,7 +77,7 @@ def test_all_four_kinds_are_shown():
     assert KINDS == ["plain", "hsc", "legacy", "cells"]
 
 
-@pytest.mark.parametrize(("kind", "block"), zip(KINDS, BLOCKS, strict=True), ids=KINDS)
+@pytest.mark.parametrize(("kind", "block"), list(zip(KINDS, BLOCKS, strict=True)), ids=KINDS)
 def test_commands_print_what_is_shown_and_find_what_is_there(files, kind, block, monkeypatch):
     if kind == "cells" and not (find_spec("lsst") and find_spec("lsst.images")):
         pytest.skip("needs the package lsst-images (Python 3.12 or later)")

@@ -25,6 +25,7 @@ from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 from astropy.table import Table
 
 from ..candidates import Candidate, Fate, Placement, add_candidates
@@ -43,6 +44,21 @@ _MARGIN_PIX = 10
 
 # PSFs are hardly known better.
 _LEAST_CONTRAST = 0.01
+
+
+# Digits that a person reads in a notebook; of other numbers three.
+_DIGITS = {"ra": ".6f", "dec": ".6f", "y": ".1f", "x": ".1f"}
+
+
+def _to_read(table: Table) -> Table:
+    """A copy for the eye: without positions that there are not, with as many
+    digits as mean something.
+    """
+    numbers = [name for name in table.colnames if table[name].dtype.kind == "f"]
+    shown = table[[name for name in table.colnames if name not in numbers or np.isfinite(table[name]).any()]]
+    for name in set(numbers) & set(shown.colnames):
+        shown[name].info.format = _DIGITS.get(name, ".3g")
+    return shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +214,7 @@ class Missing:
             f"<p><b>{escape(self.scene.name or 'scene')}</b>: {len(new)} new of {len(table)} candidates, "
             f"{len(self.before.peaks)} known; score from {self.score_threshold:.3g}</p>"
             f'<img style="max-width: 100%" src="data:image/png;base64,{picture}"/>'
-            f"{new._repr_html_()}"
+            f"{_to_read(new)._repr_html_()}"
         )
 
     def at_threshold(self, score_threshold: float) -> Missing:
