@@ -22,6 +22,7 @@ extensions = [
     "config_table",
 ]
 exclude_patterns = ["_build", "_figures", "_static", "changes"]
+templates_path = ["_templates"]
 default_role = "py:obj"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -41,4 +42,4 @@ html_theme = "pydata_sphinx_theme"
 html_title = "meas_residualdetect"
 html_show_sourcelink = False
 html_theme_options = {"navbar_center": [], "show_prev_next": False}
-html_sidebars = {"**": ["globaltoc.html"]}
+html_sidebars = {"**": ["pages.html"]}

@@ -274,6 +274,7 @@ def test_what_a_notebook_shows(plain, tmp_path):
     html = missing._repr_html_()
     assert html.count("<table") == 1 and "data:image/png;base64," in html
     assert f"{len(new)} new of {len(missing.table)} candidates, 2 known" in html
+    assert "<th>reason</th>" not in html
     row = new[0]
     for text in (f"{row['ra']:.6f}", f"{row['y']:.1f}", f"{row['score']:.3g}"):
         assert f"<td>{text}</td>" in html

@@ -51,13 +51,16 @@ _DIGITS = {"ra": ".6f", "dec": ".6f", "y": ".1f", "x": ".1f"}
 
 
 def _to_read(table: Table) -> Table:
-    """A copy for the eye: without positions that there are not, with as many
-    digits as mean something.
+    """A copy for the eye: without columns in which nothing stands, such as a
+    position on no sky, and with as many digits as mean something.
     """
-    numbers = [name for name in table.colnames if table[name].dtype.kind == "f"]
-    shown = table[[name for name in table.colnames if name not in numbers or np.isfinite(table[name]).any()]]
-    for name in set(numbers) & set(shown.colnames):
-        shown[name].info.format = _DIGITS.get(name, ".3g")
+    shown = table.copy()
+    for name in table.colnames:
+        numbers = table[name].dtype.kind == "f"
+        if not (np.isfinite(table[name]).any() if numbers else (table[name] != "").any()):
+            del shown[name]
+        elif numbers:
+            shown[name].info.format = _DIGITS.get(name, ".3g")
     return shown
 
 
