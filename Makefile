@@ -49,7 +49,7 @@ coverage: $(INSTALLED)
 	$(BIN)/pytest $(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90 $(TESTS)
 
 docs: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[docs]
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	$(BIN)/python -m sphinx -q -W --keep-going -b html doc doc/_build/html
 
 results: $(INSTALLED)

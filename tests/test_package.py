@@ -18,6 +18,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import make_blend
 from lsst.meas.residualdetect.io.scene_file import write_scene_file
@@ -160,3 +163,19 @@ def test_an_installed_package_works_in_an_empty_folder(python, tmp_path):
     run(*pipetask, *command, cwd=folder)
     run(*residualdetect, "report", "repo", "residuals", "--out", "report.html", cwd=folder)
     assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_the_workflow_runs_what_there_is_on_the_versions_that_are_promised():
+    text = (ROOT / ".github" / "workflows" / "test.yaml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = {words.rpartition(" ")[2] for words in project["classifiers"] if "Python :: 3." in words}
+    assert set(jobs["test"]["strategy"]["matrix"]["python"]) == promised
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    runs = [shlex.split(step["run"]) for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert {words[1] for words in runs if words[0] == "make"} == {"test", "test-slow", "docs"} <= targets
+    for words in runs:
+        for word in words:
+            assert not word.startswith("tests/") or (ROOT / word).is_file(), word
+            extras = re.fullmatch(r"\.\[(.*)\]", word)
+            assert not extras or set(extras[1].split(",")) <= project["optional-dependencies"].keys(), word
