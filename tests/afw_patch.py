@@ -63,12 +63,15 @@ class Patch:
         self.first = self.deblend(DeblendCoaddSourcesMultiTask, self.merged)
         self.changed = self.with_new_peaks()
 
-    def deblend(self, task_class, merged, *, again=False, fails_on=(), first=None, **options):
+    def deblend(
+        self, task_class, merged, *, again=False, fails_on=(), fails_on_peaks=(), first=None, **options
+    ):
         """Run a deblender of the stack, or ours after the first."""
         config = task_class.ConfigClass()
-        if fails_on:
+        if fails_on or fails_on_peaks:
             config.multibandDeblend.retarget(FailingDeblendTask)
             config.multibandDeblend.fails_on = list(fails_on)
+            config.multibandDeblend.fails_on_peaks = list(fails_on_peaks)
         config.multibandDeblend.catchFailures = False
         if again:
             config.multibandDeblend.retarget(ResidualScarletDeblendTask)

@@ -26,6 +26,7 @@ from lsst.meas.residualdetect.tasks.residual_scarlet_deblend import ResidualScar
 
 class FailingDeblendConfig(ResidualScarletDeblendTask.ConfigClass):
     fails_on = ListField[int](doc="Ids of top-level parents.", default=[])
+    fails_on_peaks = ListField[int](doc="Ids of peaks, of the parts to fail on.", default=[])
 
 
 class FailingDeblendTask(ResidualScarletDeblendTask):
@@ -35,6 +36,9 @@ class FailingDeblendTask(ResidualScarletDeblendTask):
 
     def _deblendParent(self, blendRecord):  # noqa: N802, N803
         number = blendRecord.getId()
-        if {number, blendRecord.getParent()} & set(self.config.fails_on):
+        peaks = {peak.getId() for peak in blendRecord.getFootprint().peaks}
+        if {number, blendRecord.getParent()} & set(self.config.fails_on) or peaks & set(
+            self.config.fails_on_peaks
+        ):
             raise DeblenderError(f"Unable to deblend parent {number}: MemoryError", number, "MemoryError")
         return super()._deblendParent(blendRecord)

@@ -177,9 +177,9 @@ def test_new_ids_are_nobody_s_where_no_parent_was_founded(patch, changed):
     had = {r.getId() for x in (patch.first.deblendedCatalog, patch.first.objectParents) for r in x}
     old = _objects(patch.first)
     new = {r.getId() for key, r in _objects(result).items() if key not in old}
-    parts = [r.getId() for r in result.objectParents if r.getParent() in changed[1]]
+    parts = {r.getId() for r in result.objectParents if r.getParent()} - had
     # What had its parent to itself is new, too.
-    assert len(new) == 3 and parts and min(*new, *parts) > max(had)
+    assert len(new) == 3 and parts and min(new | parts) > max(had)
 
 
 def test_a_parent_founded_with_an_object_s_id_is_refused(patch, changed):
@@ -213,6 +213,67 @@ def test_parents_that_the_deblender_fails_on_keep_the_objects_that_they_had(patc
     model = AfwModels().read(result.scarletModelData, merged.catalogue)
     assert failed & {parent.parent_id for parent in model}
     assert not changed_parents(result.objectParents, merged.catalogue)
+
+
+def _peaks(blend):
+    return {source.metadata["peak_id"] for source in blend.sources.values()}
+
+
+def test_parts_that_did_not_change_stay_as_a_deblend_of_everything_would_make_them(patch, changed):
+    merged, ids = changed
+    (parent,) = ids & patch.first.scarletModelData.blends.keys()
+    result, everything = (patch.deblend(RedeblendTask, merged, deblend_all=full) for full in (False, True))
+    before, after = (x.scarletModelData.blends[parent].children for x in (patch.first, result))
+    kept = [part for part, blend in after.items() if blend is before.get(part)]
+    assert len(kept) == len(after) - 1 > 0
+    _same_models(result.scarletModelData, everything.scarletModelData)
+    objects, theirs = _objects(result), _objects(everything)
+    assert objects.keys() == theirs.keys()
+    for key, record in objects.items():
+        # Parts made again have new ids.
+        _assert_same_record(record, theirs[key], ("id", "deblend_blendId"))
+    # The sums over all parts, but for what a run of them gave.
+    runs = ("deblend_runtime", "deblend_iterations", "deblend_chi2", "deblend_blendConvergenceFailedFlag")
+    _assert_same_record(result.objectParents.find(parent), everything.objectParents.find(parent), runs)
+
+
+def test_a_part_that_the_deblender_fails_on_keeps_its_objects_and_the_others_are_fresh(
+    patch, changed, caplog
+):
+    merged, ids = changed
+    (parent,) = ids & patch.first.scarletModelData.blends.keys()
+    found = merged.catalogue.find(parent).getFootprint().peaks
+    (new,) = (peak.getId() for peak in found if peak["residual_iteration"])
+    fresh = patch.deblend(RedeblendTask, merged)
+    with_new = next(
+        peaks
+        for peaks in map(_peaks, fresh.scarletModelData.blends[parent].children.values())
+        if new in peaks
+    )
+    old = patch.first.scarletModelData.blends[parent].children
+    part = next(part for part, blend in old.items() if not _peaks(blend) & with_new)
+    with caplog.at_level(logging.WARNING):
+        peaks = _peaks(old[part])
+        result = patch.deblend(RedeblendTask, merged, fails_on_peaks=[min(peaks)], deblend_all=True)
+    (line,) = (record.getMessage() for record in caplog.records if "left parts" in record.getMessage())
+    assert line == (
+        f"parent {parent} keeps the objects of the deblend before: "
+        "the deblender left parts of it out (MemoryError)"
+    )
+    assert patch.metadata["n_restored"] == patch.metadata["n_left_out"] == 1
+    before, after = _objects(patch.first), _objects(result)
+    assert after.keys() == _objects(fresh).keys() and after[parent, new]["merge_peak_residual"]
+    of_parent = ("deblend_parentNChild", "deblend_parentNPeaks", _GAINED)
+    for peak in peaks:
+        _assert_same_record(before[parent, peak], after[parent, peak], of_parent)
+    models = result.scarletModelData.blends[parent].children
+    assert [number for number, blend in models.items() if blend is old.get(number)] == [part]
+    records = [record for record in result.objectParents if record.getParent() == parent]
+    assert {record.getId() for record in records} == models.keys()
+    assert not any(record["deblend_skipped"] for record in records)
+    n_children = sum(family == parent for family, _ in after)
+    assert result.objectParents.find(parent)["deblend_nChild"] == n_children
+    assert {r["deblend_parentNChild"] for key, r in after.items() if key[0] == parent} == {n_children}
 
 
 def test_a_parent_that_had_no_objects_is_named_too(patch, changed, caplog):

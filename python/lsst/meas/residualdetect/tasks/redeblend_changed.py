@@ -37,9 +37,10 @@ from lsst.pipe.tasks.deblendCoaddSourcesPipeline import (
 )
 
 from ..find_missing.new_objects import new_object_table
+from .lost_objects import known_parts, lost_objects, object_ids
 from .patch import PATCH_DIMENSIONS
 from .residual_scarlet_deblend import ResidualScarletDeblendTask
-from .two_deblends import changed_parents, keep_ids, left_out, list_objects, lost_parents, one_deblend
+from .two_deblends import changed_parents, keep_ids, left_out, list_objects, one_deblend
 
 __all__ = ["RedeblendConfig", "RedeblendConnections", "RedeblendTask"]
 
@@ -98,14 +99,14 @@ class RedeblendConfig(DeblendCoaddSourcesMultiConfig, pipelineConnections=Redebl
 
 
 class RedeblendTask(DeblendCoaddSourcesMultiTask):
-    """Deblend the parents that residual detection changed, with the stack's
-    deblender, and keep what it made of the others.
+    """Deblend the parts of parents that residual detection changed, with the
+    stack's deblender, and keep what it made of the others.
 
     Objects, models and parents come in the form that the stack's task gives
     them. An object keeps its id where its parent and peak stay; one that had
     its parent to itself and now shares it gets a new one, as its old id is
-    the parent's. A parent that the deblender fails on or leaves out, of which
-    there were objects before, keeps those.
+    the parent's. What the deblender fails on or leaves out, a parent or a part
+    of one, keeps the objects that it had before.
     """
 
     ConfigClass = RedeblendConfig
@@ -169,16 +170,18 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
         catalogues = (mergedDetections, old.old_objects, old.old_parents)
         idFactory.notify(max(record.getId() for catalogue in catalogues for record in catalogue))
         fresh = self._deblend(coadds, bands, deconvolvedCoadds, sources, changed, idFactory, old)
-        restored = lost_parents(old.old_objects, fresh.deblendedCatalog) & changed
+        lost = lost_objects(old, fresh, changed)
         skipped = left_out(fresh.objectParents)
+        divided = {parent for parent, _ in object_ids(fresh.deblendedCatalog)}
         for parent, why in skipped.items():
-            what = "keeps the objects of the deblend before" if parent in restored else "has no objects"
-            self.log.warning("parent %d %s: the deblender left it out (%s)", parent, what, why)
+            what = "keeps the objects of the deblend before" if parent in lost.peaks else "has no objects"
+            whole = "parts of it" if parent in divided else "it"
+            self.log.warning("parent %d %s: the deblender left %s out (%s)", parent, what, whole, why)
         n_kept = keep_ids(fresh, old.old_objects)
         self.metadata["n_parents"] = len(every)
         self.metadata["n_changed_parents"] = len(changed)
         self.metadata["n_left_out"] = len(skipped)
-        self.metadata["n_restored"] = len(restored)
+        self.metadata["n_restored"] = len(skipped.keys() & lost.peaks.keys())
         self.log.info(
             "deblended %d of %d parents again: of their %d objects %d keep their ids",
             len(changed),
@@ -186,7 +189,7 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
             len(fresh.deblendedCatalog),
             n_kept,
         )
-        result = one_deblend(fresh, old, mergedDetections, changed - restored)
+        result = one_deblend(fresh, old, mergedDetections, changed, lost)
         # In the order of the bands, as runQuantum sorts them.
         objects = list_objects(
             result, old, mergedDetections, coadds, self.config.multibandDeblend.pseudoColumns
@@ -205,7 +208,9 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
         id_factory: Any,
         old: pipe_base.Struct,
     ) -> pipe_base.Struct:
-        """What the stack's deblender makes of the changed parents."""
+        """What the stack's deblender makes of the changed parents, or of their
+        parts that changed.
+        """
         some = SourceCatalog(SourceTable.make(self.schema, id_factory))
         some.extend([record for record in sources if record.getId() in changed], deep=True)
         if not len(some):
@@ -214,6 +219,8 @@ class RedeblendTask(DeblendCoaddSourcesMultiTask):
                 objectParents=SourceCatalog(self.multibandDeblend.parentSchema),
                 scarletModelData=LsstScarletModelData(metadata=old.old_models.metadata),
             )
+        if isinstance(self.multibandDeblend, ResidualScarletDeblendTask):
+            self.multibandDeblend.known_parts = {} if self.config.deblend_all else known_parts(old)
         return self.multibandDeblend.run(
             MultibandExposure.fromExposures(bands, coadds),
             MultibandExposure.fromExposures(bands, deconvolved),

@@ -26,11 +26,13 @@ from astropy.table import Table
 
 import lsst.pipe.base as pipe_base
 from lsst.afw.image import ExposureF
-from lsst.afw.table import Schema, SchemaMapper, SourceCatalog, SourceRecord, SourceTable
+from lsst.afw.table import Schema, SchemaMapper, SourceCatalog, SourceTable
 from lsst.meas.extensions.scarlet.io import LsstScarletModelData
 
 from ..butler.models.afw import object_fluxes
 from ..scene import Array
+from .lost_objects import Lost, family, object_ids
+from .residual_scarlet_deblend import same_footprint
 
 __all__ = [
     "RedeblendError",
@@ -38,7 +40,6 @@ __all__ = [
     "keep_ids",
     "left_out",
     "list_objects",
-    "lost_parents",
     "one_deblend",
 ]
 
@@ -50,14 +51,6 @@ class RedeblendError(ValueError):
     """A first deblend that cannot be kept."""
 
 
-def _is_same(old: SourceRecord, new: SourceRecord) -> bool:
-    """Whether two records have the same pixels and peaks."""
-    before, after = old.getFootprint(), new.getFootprint()
-    return before.spans == after.spans and [p.getId() for p in before.peaks] == [
-        p.getId() for p in after.peaks
-    ]
-
-
 def changed_parents(before: SourceCatalog, after: SourceCatalog) -> set[int]:
     """Ids of top-level parents of ``after`` that ``before`` lacks, or has
     with other pixels or peaks.
@@ -66,18 +59,9 @@ def changed_parents(before: SourceCatalog, after: SourceCatalog) -> set[int]:
     return {
         record.getId()
         for record in after
-        if record.getId() not in known or not _is_same(known[record.getId()], record)
+        if record.getId() not in known
+        or not same_footprint(known[record.getId()].getFootprint(), record.getFootprint())
     }
-
-
-def _family(record: SourceRecord) -> int:
-    """Id of the top-level parent of an object, or its own."""
-    return int(record.getParent() or record.getId())
-
-
-def _objects(catalogue: SourceCatalog) -> dict[tuple[int, int], int]:
-    """Ids of objects by the ids of their parent and peak."""
-    return {(_family(r), int(r["deblend_peakId"])): r.getId() for r in catalogue}
 
 
 def _fluxes(
@@ -98,7 +82,7 @@ def _fluxes(
             images = ((coadd.image.array, coadd.getY0(), coadd.getX0()) for coadd in coadds)
             flux = np.array([np.nansum(pixels[y - y0, x - x0]) for pixels, y0, x0 in images])
         if flux is not None:
-            fluxes[_family(record), int(record["deblend_peakId"])] = flux * scale
+            fluxes[family(record), int(record["deblend_peakId"])] = flux * scale
     return fluxes
 
 
@@ -126,7 +110,7 @@ def list_objects(
     schema = result.deblendedCatalog.schema
     pseudo = [name for name in pseudo_columns if name in schema]
     records = [record for record in result.deblendedCatalog if not any(record[name] for name in pseudo)]
-    keys = [(_family(record), int(record["deblend_peakId"])) for record in records]
+    keys = [(family(record), int(record["deblend_peakId"])) for record in records]
     unknown = np.full(len(coadds), np.nan)
     columns: dict[str, tuple[list[Any], Any]] = {
         "id": ([record.getId() for record in records], np.int64),
@@ -163,10 +147,10 @@ def keep_ids(fresh: pipe_base.Struct, old: SourceCatalog) -> int:
     n_kept : `int`
         How many had one.
     """
-    had = _objects(old)
+    had = object_ids(old)
     kept: dict[int, int] = {}
     for record in fresh.deblendedCatalog:
-        known = had.get((_family(record), int(record["deblend_peakId"])))
+        known = had.get((family(record), int(record["deblend_peakId"])))
         # One that had its parent to itself has the parent's id.
         if known is not None and record.getParent() not in (0, known):
             kept[record.getId()] = known
@@ -178,18 +162,13 @@ def keep_ids(fresh: pipe_base.Struct, old: SourceCatalog) -> int:
     return len(kept)
 
 
-def lost_parents(before: SourceCatalog, after: SourceCatalog) -> set[int]:
-    """Ids of top-level parents that had objects which they have no more."""
-    return {parent for parent, _ in _objects(before).keys() - _objects(after).keys()}
-
-
 def left_out(parents: SourceCatalog) -> dict[int, str]:
     """Why the deblender made nothing of a parent, or of a part of it, by the
     top-level parent's id.
     """
     flags = [name for name in parents.schema.getNames() if name.startswith("deblend_skipped_")]
     return {
-        _family(record): record["deblend_error"] or ", ".join(name for name in flags if record[name])
+        family(record): record["deblend_error"] or ", ".join(name for name in flags if record[name])
         for record in parents
         if record["deblend_skipped"]
     }
@@ -210,11 +189,27 @@ def _check_models(old: LsstScarletModelData, fresh: LsstScarletModelData) -> Non
             )
 
 
+def _count_parts(result: pipe_base.Struct, lost: Lost) -> None:
+    """Count children anew where parts were put back."""
+    for number in lost.parts:
+        parent = result.objectParents.find(number)
+        parts = [record for record in result.objectParents if record.getParent() == number]
+        for name in ("deblend_nChild", "deblend_nComponents"):
+            parent.set(name, sum(int(part[name]) for part in parts))
+        for record in result.deblendedCatalog:
+            if record.getParent() == number:
+                record.set("deblend_parentNChild", parent["deblend_nChild"])
+                record.set("deblend_parentNPeaks", parent["deblend_nPeaks"])
+                if _GAINED in record.schema:
+                    record.set(_GAINED, parent[_GAINED])
+
+
 def one_deblend(
     fresh: pipe_base.Struct,
     old: pipe_base.Struct,
     merged: SourceCatalog,
     changed: Collection[int],
+    lost: Lost,
 ) -> pipe_base.Struct:
     """A fresh deblend of the changed parents, and the old one of the others,
     in the order of the merged detections.
@@ -230,7 +225,9 @@ def one_deblend(
     merged : `lsst.afw.table.SourceCatalog`
         The detections that were deblended afresh.
     changed : `~collections.abc.Collection` [`int`]
-        Ids of the top-level parents to take of the fresh deblend.
+        Ids of the top-level parents that were deblended afresh.
+    lost : `Lost`
+        What of them to take of the old deblend all the same.
 
     Returns
     -------
@@ -244,17 +241,17 @@ def one_deblend(
         that of two objects or parents.
     """
     place = {record.getId(): index for index, record in enumerate(merged)}
-    kept = place.keys() - set(changed)
-    if kept:
+    kept = place.keys() - set(changed) | lost.parents
+    if kept or lost.parts:
         _check_models(old.old_models, fresh.scarletModelData)
 
     def together(one: SourceCatalog, other: SourceCatalog) -> SourceCatalog:
         to_one, from_other = _mapper(one.schema, one.schema), _mapper(other.schema, one.schema)
-        records = [(record, to_one) for record in one if _family(record) not in kept]
-        records += [(record, from_other) for record in other if _family(record) in kept]
+        records = [(r, to_one) for r in one if family(r) not in kept and not lost.replaces(r)]
+        records += [(r, from_other) for r in other if family(r) in kept or lost.has_part(r)]
         # Those without a parent first, then the children of one parent
         # after the other's.
-        records.sort(key=lambda pair: (pair[0].getParent() != 0, place[_family(pair[0])], pair[0].getId()))
+        records.sort(key=lambda pair: (pair[0].getParent() != 0, place[family(pair[0])], pair[0].getId()))
         catalogue = SourceCatalog(SourceTable.make(one.schema))
         for record, mapper in records:
             added = catalogue.addNew()
@@ -278,8 +275,14 @@ def one_deblend(
         new = {int(i): data for i, data in getattr(fresh.scarletModelData, name).items()}
         both |= {i: data for i, data in new.items() if i not in kept}
         getattr(models, name).update({i: both[i] for i in sorted(both, key=place.__getitem__)})
-    return pipe_base.Struct(
+    before = {int(i): blend for i, blend in old.old_models.blends.items()}
+    for parent, parts in lost.parts.items():
+        former = {int(i): part for i, part in before[parent].children.items() if int(i) in parts}
+        models.blends[parent].children.update(former)
+    result = pipe_base.Struct(
         deblendedCatalog=together(fresh.deblendedCatalog, old.old_objects),
         scarletModelData=models,
         objectParents=together(fresh.objectParents, old.old_parents),
     )
+    _count_parts(result, lost)
+    return result
