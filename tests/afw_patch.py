@@ -45,8 +45,8 @@ PSEUDO = ("merge_peak_sky", "sky_source")
 class Patch:
     """Coadds, detections, and what the stack's deblender makes of them."""
 
-    def __init__(self):
-        skymap = make_skymap(SIDE)
+    def __init__(self, side_pix=SIDE):
+        skymap = make_skymap(side_pix)
         box = skymap[0][0].getOuterBBox()
         options = SimulationOptions(
             bands=tuple("gri"), shape=(box.getHeight(), box.getWidth()), exposure_factor=0.2
@@ -109,7 +109,6 @@ class Patch:
         real = [parent for parent in before if not parent.is_sky]
         several = next(parent for parent in real if len(parent.peaks) > 1)
         single = next(parent for parent in real if len(parent.peaks) == 1)
-        spot = np.ones((5, 5), bool)
         places = [(p.peaks[0].y + 3, p.peaks[0].x + 1) for p in (several, single)]
         labels = before.labels(self.scene.shape, self.corner)
         free = next(
@@ -119,6 +118,13 @@ class Patch:
             if not labels[y - 8 : y + 9, x - 8 : x + 9].any()
         )
         places.append((float(free[0] + self.corner[0]), float(free[1] + self.corner[1])))
+        added = self.add(before, places)
+        ids = {several.id, single.id, added.parents[-1].id}
+        return self.written(added), ids
+
+    def add(self, before, places):
+        """Detections with peaks more, as residual detection adds them."""
+        spot = np.ones((5, 5), bool)
         candidates = [
             Candidate(
                 float(y), float(x), 0.9, Footprint.from_mask(spot, (int(y) - 2, int(x) - 2)), frozenset("r")
@@ -128,8 +134,7 @@ class Patch:
         scene = replace(self.scene, origin=self.corner)
         added = add_candidates(before, candidates, scene)
         self.candidates = candidate_table(scene, np.zeros_like(scene.images), candidates, added.placements)
-        ids = {several.id, single.id, added.detections.parents[-1].id}
-        return self.written(added.detections), ids
+        return added.detections
 
     def written(self, detections):
         """A catalogue as residual detection writes it."""
