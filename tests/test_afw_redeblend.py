@@ -293,26 +293,6 @@ def test_it_costs_less(patch, changed):
     assert patch.seconds < everything / 2
 
 
-def test_a_tenth_of_the_parents_costs_at_most_a_quarter():
-    large = Patch(400)
-    large.deblend(DeblendCoaddSourcesMultiTask, large.merged)
-    first, before = large.seconds, read_catalogue(large.merged.catalogue, PSEUDO)
-    real = [parent for parent in before if not parent.is_sky]
-    had = {record.getId() for record in large.first.deblendedCatalog}
-    alone = {record.getId() for record in large.first.deblendedCatalog if not record.getParent()}
-    rng, shares = np.random.default_rng(0), []
-    for _ in range(3):
-        some = [real[i] for i in rng.choice(len(real), round(len(before) / 10), replace=False)]
-        merged = large.written(large.add(before, [(p.peaks[0].y + 3, p.peaks[0].x + 1) for p in some]))
-        result = large.deblend(RedeblendTask, merged)
-        kept = had & {record.getId() for record in result.deblendedCatalog}
-        assert had - kept == alone & {parent.id for parent in some}
-        shares.append(large.seconds / first)
-        print(f"{len(some)} of {len(before)} parents: {shares[-1]:.2f} of {first:.1f} s")
-        print(f"{len(kept)} of {len(had)} ids kept")
-    assert np.median(shares) < 0.25
-
-
 def test_nothing_changed_is_nothing_to_do(patch):
     same = patch.written(read_catalogue(patch.merged.catalogue, PSEUDO))
     result = patch.deblend(RedeblendTask, same)
