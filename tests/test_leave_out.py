@@ -30,7 +30,7 @@ from lsst.meas.residualdetect.candidates import Candidate
 from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detections_at
 from lsst.meas.residualdetect.experiments.leave_out import LeftOut, leave_out, rounds
-from lsst.meas.residualdetect.experiments.leave_out_results import figures_of
+from lsst.meas.residualdetect.experiments.leave_out_results import figures_of, leave_out_markdown
 from lsst.meas.residualdetect.io.scene_file import SceneFile, write_scene_file
 from lsst.meas.residualdetect.scene import SceneError
 from lsst.meas.residualdetect.truth.known_scenes import read_known_scene, scene_paths
@@ -182,6 +182,22 @@ def test_at_so_many_new_peaks_the_threshold_is_the_lowest_that_gives_no_more():
     assert figures["found"]["value"] == 0.5 and figures["extra_per_known"]["value"] == 0.2
     shares = {extra: item["value"] for extra, item in figures["found_at_extra"].items()}
     assert shares == {"0.05": 0.25, "0.1": 0.5, "0.2": 0.75}
+
+
+def test_one_odd_scene_is_named_and_what_the_others_give_is_told():
+    withheld = Table({"scene": ["odd", "odd", "a", "b"], "score": [0.1, np.nan, 0.9, 0.2]})
+    for name in ("snr", "separation_fwhm", "flux_ratio"):
+        withheld[name] = 1.0
+    extra = Table({"scene": ["a", "odd", "odd", "odd", "b"], "score": [0.9, 0.9, 0.8, 0.7, 0.1]})
+    left_out = LeftOut("it", 0.5, withheld, extra, {"a": 5, "odd": 10, "b": 5})
+    figures = figures_of(left_out, np.random.default_rng(1))
+    facts = {"scene": "odd", "extra": 3, "of": 4, "found": 0.5, "extra_per_known": 0.1}
+    assert figures["without_one"] == facts
+    assert "| 50.0 %, 0.100 (odd has 3 of 4) |" in leave_out_markdown([figures], "residualdetect")
+    # Alone, it leaves nothing to tell.
+    odd = LeftOut("it", 0.5, withheld[:2], extra[1:4], {"odd": 10})
+    text = leave_out_markdown([figures_of(odd, np.random.default_rng(1))], "residualdetect")
+    assert "| -, - (odd has 3 of 3) |" in text
 
 
 def test_an_interval_is_as_wide_as_scenes_differ():
