@@ -188,6 +188,18 @@ def test_onnx_runtime_and_detectron2_agree(cfg, folder, tmp_path):
         np.testing.assert_allclose(masks, found.pred_masks[:, 0], atol=1e-3)
 
 
+@pytest.mark.parametrize(("objectness", "score"), [(0.0, 1.1), (1.1, 0.0)])
+def test_onnx_runtime_may_find_nothing(cfg, tmp_path, objectness, score):
+    import onnxruntime
+
+    cfg.MODEL.RPN.MIN_OBJECTNESS, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = objectness, score
+    cfg.MODEL.DEVICE = "cpu"
+    write_onnx(Trainer.build_model(cfg).eval(), 13, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    boxes, scores, masks = session.run(None, {"channels": np.zeros((13, 64, 64), np.float32)})
+    assert boxes.shape == (0, 4) and scores.shape == (0,) and masks.shape[0] == 0
+
+
 def test_a_package_is_written_whole_and_read_back(cfg, tmp_path):
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     cfg.MODEL.RPN.MIN_OBJECTNESS = 0.3

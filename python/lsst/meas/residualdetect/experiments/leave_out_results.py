@@ -57,7 +57,8 @@ peak alone in its parent is not. Found: a candidate of at least the threshold li
 the withheld peak, and nearer to it than to any known one. New per known: candidates of at least the threshold
 where nothing is withheld, over the number of known peaks; they are errors, or sources that the catalogue
 lacks (see the close-ups). Without one: the same two without the scene that has the most new peaks, for one
-odd scene, about a saturated star, may have them nearly all. Found at 0.05, 0.1 and 0.2: at the threshold that gives so many new per known.
+odd scene, about a saturated star, may have them nearly all. Found at 0.05, 0.1 and 0.2: at the threshold
+that gives so many new per known.
 Intervals: 68 %, by bootstrap over scenes.
 """
 

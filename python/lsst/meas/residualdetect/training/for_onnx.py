@@ -101,7 +101,11 @@ class _Quarters(nn.Module):
         for weight in weights:
             quarter = functional.conv2d(x, weight[:, :, None, None], self.upsample.bias)
             quarters.append(self.predictor(functional.relu(quarter)))
-        return functional.pixel_shuffle(torch.stack(quarters, dim=2).flatten(1, 2), 2)
+        # Not flattened: of no boxes at all ONNX Runtime cannot tell the number of channels.
+        n_classes, height, width = quarters[0].shape[1:]
+        return functional.pixel_shuffle(
+            torch.stack(quarters, dim=2).reshape(-1, 4 * n_classes, height, width), 2
+        )
 
 
 def for_onnx(network: Any) -> Any:
