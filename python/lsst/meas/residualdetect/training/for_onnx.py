@@ -125,9 +125,9 @@ def for_onnx(network: Any) -> Any:
     network = deepcopy(network).eval()
     heads = network.roi_heads
     for pooler in (heads.box_pooler, heads.mask_pooler):
-        (align,) = pooler.level_poolers
-        if align.sampling_ratio == 1 and align.aligned:
-            pooler.level_poolers[0] = _RowAlign(align)
+        for level, align in enumerate(pooler.level_poolers):
+            if align.sampling_ratio == 1 and align.aligned:
+                pooler.level_poolers[level] = _RowAlign(align)
     head = heads.mask_head
     if isinstance(head, MaskRCNNConvUpsampleHead):
         quarters = _Quarters(head.deconv, head.predictor)
