@@ -23,17 +23,25 @@ from scipy.spatial import cKDTree
 
 from .scene import Positions
 
-__all__ = ["distances_to", "near_known", "repeats"]
+__all__ = ["distances_to", "near_known", "nearest", "repeats"]
+
+
+def nearest(places: Positions, others: Positions) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Nearest of others (m, 2) to each place (n, 2): distances and which,
+    both (n,); NaN and 0 if there is none.
+    """
+    if not len(places) or not len(others):
+        return np.full(len(places), np.nan), np.zeros(len(places), np.int64)
+    distance, which = cKDTree(others).query(places)
+    return distance, which
 
 
 def distances_to(places: Positions, others: Positions) -> npt.NDArray[np.float64]:
     """Distance of each place (n, 2) to the nearest of others (m, 2): (n,);
     infinite if there is none.
     """
-    if not len(places) or not len(others):
-        return np.full(len(places), np.inf)
-    distances: npt.NDArray[np.float64] = cKDTree(others).query(places)[0]
-    return distances
+    distance = nearest(places, others)[0]
+    return np.where(np.isnan(distance), np.inf, distance)
 
 
 def near_known(places: Positions, known: Positions, distance_pix: float) -> npt.NDArray[np.bool_]:

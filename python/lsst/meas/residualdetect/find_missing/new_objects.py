@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from scipy.spatial import cKDTree
 
 from ..detections import places_of
+from ..suppression import nearest
 
 __all__ = ["new_object_table"]
 
@@ -87,14 +87,11 @@ def new_object_table(
     known, found, row = objects[row < 0], objects[row >= 0], row[row >= 0]
     surest = np.argsort(-np.asarray(found["score"]), kind="stable")
     found, seen = found[surest], candidates[row[surest]]
-    nearest, distance = np.zeros(len(found), np.int64), np.full(len(found), np.nan)
-    if len(known):
-        tree = cKDTree(places_of(known))
-        distance, nearest = tree.query(places_of(found))
+    distance, beside = nearest(places_of(found), places_of(known))
 
     def of_nearest(name: str, absent: Any) -> Any:
         values = np.asarray(known[name])
-        return values[nearest] if len(known) else np.full((len(found), *values.shape[1:]), absent)
+        return values[beside] if len(known) else np.full((len(found), *values.shape[1:]), absent)
 
     columns: dict[str, Any] = {
         "id": found["id"],

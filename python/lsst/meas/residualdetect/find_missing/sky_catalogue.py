@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 from astropy import units as u
 from astropy.table import Table, hstack
-from scipy.spatial import cKDTree
 
 from ..boxes import nearest_pixel
 from ..deblend.centroids import centroids
@@ -33,6 +32,7 @@ from ..deblend.flux_errors import flux_errors
 from ..detections import places_of, positions_of
 from ..scene import Scene
 from ..scene_model import SceneModel
+from ..suppression import nearest
 from .missing import Missing
 
 __all__ = ["all_sources", "new_sources"]
@@ -160,12 +160,10 @@ def new_sources(missing: Missing, sources: Table) -> Table:
     place = {int(number): row for row, number in enumerate(sources["id"])}
     new = sources[np.array([place[number] for number in candidates["peak"]], np.int64)]
     known = sources[~sources["new"]]
-    nearest, distance = np.zeros(len(new), np.int64), np.full(len(new), np.nan)
-    if len(known):
-        distance, nearest = cKDTree(places_of(known)).query(places_of(new))
+    distance, which = nearest(places_of(new), places_of(known))
     beside = Table(
         {
-            "nearest_known": known["name"][nearest] if len(known) else np.full(len(new), "", np.str_),
+            "nearest_known": known["name"][which] if len(known) else np.full(len(new), "", np.str_),
             "nearest_distance": distance * missing.scene.pixel_scale_arcsec,
         }
     )

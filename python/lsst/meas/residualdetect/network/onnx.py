@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 import onnxruntime
 
@@ -29,6 +30,19 @@ __all__ = ["OnnxNetwork"]
 
 _INPUT = "channels"
 _OUTPUTS = ("boxes", "scores", "masks")
+
+
+@cache
+def _share_memory() -> None:
+    """Have operations reuse memory, of which no more is taken than they need.
+
+    Without, each asks the system for its own, which takes a quarter of the time.
+    """
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    as_requested = {"arena_extend_strategy": 1}
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(as_requested))
 
 
 class OnnxNetwork:
@@ -66,8 +80,8 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.inter_op_num_threads = 1
-        # What a tile took is free again after it, at no cost in time.
-        options.enable_cpu_mem_arena = False
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait sleep. Those that spin are a tenth faster where
         # nothing else runs, and take the cores from what does.
         for kind in ("intra_op", "inter_op"):
@@ -89,5 +103,8 @@ class OnnxNetwork:
         ModelPackageError
             Raised if the file's input and outputs are not those expected.
         """
-        boxes, scores, masks = self._session().run(None, {_INPUT: channels})
+        options = onnxruntime.RunOptions()
+        # What a tile took is the system's again after it.
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        boxes, scores, masks = self._session().run(None, {_INPUT: channels}, options)
         return boxes, scores, masks

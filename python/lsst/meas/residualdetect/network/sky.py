@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
+from astropy.stats import gaussian_sigma_to_fwhm
 
 from ..boxes import is_inside, nearest_pixel, shape_of
 from ..scene import Array, Positions, Scene
@@ -30,8 +31,6 @@ from .covariates import filtered_noise, light_at, noise_boxes
 from .features import CANONICAL_BANDS, in_noise_units
 
 __all__ = ["SKY_FACTS", "measure_sky", "outside"]
-
-_FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 SKY_FACTS: Mapping[str, str] = {
     "pixel_scale_arcsec": "a pixel is {value:.3g} arcsec wide",
@@ -85,7 +84,7 @@ def measure_sky(
     area = n_good * (scene.pixel_scale_arcsec / 60) ** 2
     return noise, {
         "pixel_scale_arcsec": float(scene.pixel_scale_arcsec),
-        "psf_fwhm_pix": float(_FWHM_PER_SIGMA * np.median(scene.psf_sigmas_pix)),
+        "psf_fwhm_pix": float(gaussian_sigma_to_fwhm * np.median(scene.psf_sigmas_pix)),
         "host_snr": float(np.median(of_hosts)) if len(of_hosts) else float("nan"),
         "known_per_arcmin2": len(of_hosts) / area if area else float("nan"),
         "noise": float(
