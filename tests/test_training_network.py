@@ -32,6 +32,7 @@ for _needed in ("torchvision", "onnx", "safetensors"):
 
 from detectron2.structures import Boxes, Instances, pairwise_iou  # noqa: E402
 from detectron2.utils.events import EventStorage  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from lsst.meas.residualdetect.io.package_files import find_file  # noqa: E402
 from lsst.meas.residualdetect.network.covariates import COVARIATES  # noqa: E402
@@ -243,6 +244,9 @@ def test_weights_of_several_runs_are_averaged(cfg, tmp_path):
     for seed, path in enumerate(paths):
         torch.manual_seed(seed)
         torch.save({"model": Trainer.build_model(cfg).state_dict()}, path)
+    package = tmp_path / "weights.safetensors"
+    save_file(load_trained(cfg, paths[1:]).state_dict(), package)
+    paths[1] = package
     (one, other), both = (load_trained(cfg, [path]).state_dict() for path in paths), load_trained(cfg, paths)
     assert any((one[name] != other[name]).any() for name in one)
     for name, value in both.state_dict().items():

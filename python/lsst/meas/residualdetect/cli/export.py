@@ -21,19 +21,26 @@ from pathlib import Path
 
 import click
 
+from ..network.package import DESCRIPTION, load_package, package_names
 from .common import jobs_option, progress_bar, share_option
 
 __all__ = ["export"]
 
 
-def _checkpoint(run: Path, name: str | None) -> Path:
-    """A run's checkpoint of a name, or its last one."""
+def _files(run: Path, name: str | None) -> tuple[Path, Path]:
+    """Configuration and weights: a run's checkpoint of a name, or its last
+    one, or what a model package has.
+    """
+    by_name = str(run) in package_names()
+    if by_name or (run / DESCRIPTION).is_file():
+        package = load_package(str(run) if by_name else str(run.absolute()))
+        return package.file("detectron2.yaml"), package.file("weights.safetensors")
     if name is None:
         pointer = run / "last_checkpoint"
         if not pointer.is_file():
             raise FileNotFoundError(f"{run} holds no checkpoint of a training run")
         name = pointer.read_text().strip()
-    return run / name
+    return run / "config.yaml", run / name
 
 
 @click.command(short_help="Make a model package of a trained network.")
@@ -69,7 +76,8 @@ def export(
     """Make a model package of what `residualdetect train` left in RUN.
 
     Of several runs of one network, each trained on from the one before, the
-    weights are averaged.
+    weights are averaged. A RUN may also be a model package, a folder or a
+    name: alone, to calibrate its scores on cases of your own.
 
     The package has the weights for Detectron2, the same network for ONNX
     Runtime, the calibration of scores and a threshold.
@@ -78,6 +86,7 @@ def export(
     Example:
       residualdetect cases --out cases --blends hsc_blends
       residualdetect export run --out models/mine --calibrate cases
+      residualdetect export mask_rcnn_ugrizy --out models/here --calibrate cases
     """
     from .training_options import need_detectron2
 
@@ -88,8 +97,8 @@ def export(
     from ..training.judged import Judged
     from ..training.judging import judge_cases
 
-    checkpoints = [_checkpoint(run, checkpoint) for run in runs]
-    *others, cfg = (read_config(run / "config.yaml") for run in runs)
+    configs, checkpoints = zip(*(_files(run, checkpoint) for run in runs), strict=True)
+    *others, cfg = map(read_config, configs)
     for run, other in zip(runs, others, strict=False):
         if other.FEATURES != cfg.FEATURES:
             raise ValueError(f"{run} and {runs[-1]} were trained on other channels, and cannot be averaged")

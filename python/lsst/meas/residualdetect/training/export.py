@@ -29,7 +29,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.export.torchscript_patch import patch_builtin_len
 from detectron2.modeling import build_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..network.covariates import COVARIATES, FORMULA
@@ -61,15 +61,22 @@ class _Flat(nn.Module):
         return found.pred_boxes.tensor, found.scores, found.pred_masks[:, 0]
 
 
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    return weights
+
+
 def load_trained(cfg: CfgNode, checkpoints: Sequence[Path]) -> Any:
-    """A network with the weights of this project's own checkpoints.
+    """A network with the weights of this project's own checkpoints and packages.
 
     Parameters
     ----------
     cfg : `detectron2.config.CfgNode`
         What it was trained with.
     checkpoints : `~collections.abc.Sequence` [`pathlib.Path`]
-        Files that `train` wrote. Of several the mean of the weights is taken,
+        Files that `train` wrote, or weights of packages. Of several the mean of the weights is taken,
         which is as good as the best of them, or better, where each was
         trained on from the one before (Wortsman et al. 2022, ICML, Model
         soups).
@@ -89,7 +96,7 @@ def load_trained(cfg: CfgNode, checkpoints: Sequence[Path]) -> Any:
     network = build_model(cfg)
     mean: dict[str, torch.Tensor] = {}
     for checkpoint in checkpoints:
-        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
+        weights = _weights(checkpoint)
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
