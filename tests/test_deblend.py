@@ -216,6 +216,18 @@ def test_scaling_the_images_scales_the_fluxes(blend, blend_model):
     _assert_same_fit(deblend(brighter, [parent]).parents[0], blend_model.parents[0], scale=100)
 
 
+@pytest.mark.parametrize("unit", [1.3, 1e-9])
+def test_bands_of_different_noise_fit_alike_in_any_unit(blend, unit):
+    scene, parent = blend
+    noise = np.array([1.0, 1.4, 0.8])[:, None, None]
+    images = scene.images + noise * np.random.default_rng(12).standard_normal(scene.images.shape)
+    unlike = replace(scene, images=images, variance=scene.variance + noise**2)
+    other = replace(unlike, images=images * unit, variance=unlike.variance.astype(np.float64) * unit**2)
+    expected, found = deblend(unlike, [parent]), deblend(other, [parent])
+    off = np.abs(found.image(other) / unit - expected.image(unlike)) / np.sqrt(unlike.variance)
+    assert off.max() < 0.01
+
+
 def test_moving_everything_by_whole_pixels_changes_nothing(blend, blend_model):
     scene, parent = blend
     dy, dx = 1000, -37

@@ -75,10 +75,12 @@ def _from_data(batch: Batch, stamps: Stamps, threshold: float) -> Tensor:
     """What the data allow a monotonic, symmetric source to be, in standard
     deviations of the noise: (value,).
     """
-    # A pixel that is bad in some bands is scaled up from the others.
-    depth = batch.depth.sum(1)[:, None, None]
-    weight = batch.weights.sum(1)
-    significance = (batch.weights * batch.images).sum(1) / weight * depth.sqrt()
+    # In units of each band's own noise, lest the unit of flux weigh the bands. A
+    # pixel that is bad in some is scaled up from the others.
+    depth = batch.depth[:, :, None, None]
+    weights = torch.where(depth > 0, batch.weights / depth, 0.0)
+    weight, n_bands = weights.sum(1), (depth > 0).sum(1)
+    significance = (weights * batch.images * depth.sqrt()).sum(1) / weight * n_bands.sqrt()
     unknown = torch.where(batch.support, torch.inf, 0.0)
     image = torch.where(weight > 0, significance, unknown).flatten()
     seen = torch.where(stamps.inside, image[stamps.pixel], 0.0)
