@@ -234,6 +234,18 @@ def test_a_package_is_written_whole_and_read_back(cfg, tmp_path):
     assert package.calibration.needs_covariates and package.calibrated_on["host_snr"] == (9.5, 10.5)
     cut = choose_settings(judged, **purities).min_score
     assert f"SCORE_THRESH_TEST: {cut}" in (tmp_path / "mine" / "detectron2.yaml").read_text()
+    # Exported once more, what it leaves out is calibrated on again.
+    again = read_config(tmp_path / "mine" / "detectron2.yaml")
+    assert again.MODEL.ROI_HEADS.SCORE_THRESH_TEST == cut > 0.02
+    weights = [tmp_path / "mine" / "weights.safetensors"]
+    shown = []
+
+    def look(folder: Path) -> Judged:
+        shown.append(read_config(folder / "detectron2.yaml").MODEL)
+        return judged
+
+    export_package(again, weights, tmp_path / "again", look, judged_on="noise", **purities)
+    assert shown[0].ROI_HEADS.SCORE_THRESH_TEST == 0.02 and shown[0].RPN.MIN_OBJECTNESS == 0.3
     for name in ("model.onnx", "weights.safetensors", "detectron2.yaml"):
         assert package.file(name).stat().st_size > 1000
 

@@ -44,6 +44,10 @@ __all__ = ["export_package", "load_trained", "write_onnx"]
 
 _FILES = ("model.onnx", "weights.safetensors", "detectron2.yaml")
 
+# Least objectness and score that a calibration looks at. What a package is exported with
+# was chosen for its own calibration; another would be fitted to the rest alone.
+_CALIBRATED_FROM = (0.5, 0.02)
+
 _OPSET = 17  # 15 and below are silently wrong for ROIAlign
 
 
@@ -219,6 +223,10 @@ def export_package(
         Raised if the purity is not reached on these cases, or they give too
         few candidates to calibrate with.
     """
+    cfg = cfg.clone()
+    objectness, score = _CALIBRATED_FROM
+    cfg.MODEL.RPN.MIN_OBJECTNESS = min(objectness, cfg.MODEL.RPN.MIN_OBJECTNESS)
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = min(score, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
     network = load_trained(cfg, checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.yaml").unlink(missing_ok=True)  # no package until it is whole again
@@ -254,7 +262,6 @@ def export_package(
         (folder / "package.yaml").unlink()
         raise
     # The same weights, that no longer work on what would be left out anyway.
-    cfg = cfg.clone()
     cfg.MODEL.RPN.MIN_OBJECTNESS = max(settings.min_objectness, cfg.MODEL.RPN.MIN_OBJECTNESS)
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = max(settings.min_score, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
     _write_network(load_trained(cfg, checkpoints), cfg, folder)
