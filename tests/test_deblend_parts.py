@@ -28,6 +28,7 @@ from lsst.meas.residualdetect.deblend.cutouts import noise_units
 from lsst.meas.residualdetect.deblend.monotonic import half_turn, make_monotonic, ring_offsets
 from lsst.meas.residualdetect.deblend.spectra import solve_spectra
 from lsst.meas.residualdetect.deblend.stamps import from_rows, make_stamps, to_rows
+from lsst.meas.residualdetect.psf_images import gaussian_psf
 
 
 @pytest.fixture
@@ -238,6 +239,28 @@ def test_spectra_agree_with_least_squares_and_vanish_without_weight(chi_square, 
             np.testing.assert_allclose(spectra[mine, band], expected.clip(min=0), atol=2e-3)
     assert (spectra[batch.owner == 1, 2] == 0).all()
     assert (spectra > 0).any()
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+def test_spectra_stay_where_they_are_when_only_rounding_is_left(noise):
+    # One source in each parent: the first step is exact, all others are too many.
+    n, side, rng = 300, 13, np.random.default_rng(3)
+    kernels = np.stack([gaussian_psf(sigma, (11, 11)) for sigma in (1.2, 1.5, 1.9)])[None]
+    convolver = BandConvolver(kernels.astype(np.float32), torch.zeros(n, dtype=torch.int64), (side, side))
+    owner, pixels = torch.arange(n), torch.full((n, 2), side // 2)
+    support = torch.ones(n, side, side, dtype=torch.bool)
+    weights = torch.from_numpy(rng.uniform(0.5, 1, (n, 3, side, side)).astype(np.float32))
+    dark, depth, kinds = torch.zeros_like(weights), torch.ones(n, 3), torch.zeros(n)
+    batch = Batch(dark, weights, support, depth, owner, pixels.float(), pixels, kinds, convolver, convolver)
+    stamps = make_stamps(pixels, owner, support, torch.full((n,), side // 2))
+    y, x = stamps.pixel // side % side - side // 2, stamps.pixel % side - side // 2
+    morphologies = torch.exp(-(y**2 + x**2) / 1.3)
+    light = torch.from_numpy(rng.uniform(5, 50, (n, 3)).astype(np.float32))
+    images = ChiSquare(batch, stamps).residual(light, morphologies)
+    images = images + torch.from_numpy(rng.normal(0, noise, images.shape).astype(np.float32))
+    chi_square = ChiSquare(replace(batch, images=images), stamps)
+    exact = solve_spectra(chi_square, morphologies, 1)
+    torch.testing.assert_close(solve_spectra(chi_square, morphologies, 30), exact)
 
 
 def test_gradient_agrees_with_automatic_differentiation(chi_square, morphologies):

@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .batch import Batch
 from .chi_square import ChiSquare
 from .stamps import from_rows, to_rows
 
@@ -40,9 +41,10 @@ def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> 
     morphologies : `torch.Tensor`, (value,)
         Morphologies in the model PSF.
     n_steps : `int`
-        Steps to take; as many as a parent has components are exact. A parent
-        whose chi-square they still lower much, as beside a very bright
-        source, takes some more: faint spectra are nothing before.
+        Steps to take; as many as a parent has components are exact, and one
+        that does not lower chi-square is the last. A parent whose chi-square
+        they still lower much, as beside a very bright source, takes some
+        more: faint spectra are nothing before.
 
     Returns
     -------
@@ -57,6 +59,7 @@ def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> 
     spectra = batch.depth.new_zeros(len(stamps), batch.depth.shape[1])
     residual, direction = batch.images, spectra
     slope = torch.full_like(batch.depth, torch.inf)
+    chi2 = _chi_square(batch, residual)
     unfinished = torch.ones_like(batch.depth, dtype=torch.bool)
     for step in range(max(n_steps, _MOST_STEPS)):
         rows = to_rows(batch.convolver.adjoint(batch.fit_weights * residual))
@@ -66,15 +69,24 @@ def solve_spectra(chi_square: ChiSquare, morphologies: Tensor, n_steps: int) -> 
         slope = torch.zeros_like(batch.depth).index_add_(0, batch.owner, gradient * steepest)
         direction = steepest + _ratio(slope, before)[batch.owner] * direction
         image = batch.convolver.forward(from_rows(stamps.render(morphologies, direction), batch.images))
-        length = _ratio(slope, (batch.fit_weights * image.square()).sum((2, 3))) * unfinished
-        spectra = spectra + length[batch.owner] * direction
-        residual = residual - length[:, :, None, None] * image
+        length = _ratio(slope, _chi_square(batch, image))
+        left = residual - length[:, :, None, None] * image
+        chi2_left = _chi_square(batch, left)
+        # Where only rounding is left, further steps would lead anywhere.
+        unfinished &= chi2_left < chi2
+        spectra = torch.where(unfinished[batch.owner], spectra + length[batch.owner] * direction, spectra)
+        residual = torch.where(unfinished[:, :, None, None], left, residual)
+        chi2 = torch.where(unfinished, chi2_left, chi2)
         if step + 1 >= n_steps:
-            chi2 = (batch.fit_weights * residual.square()).sum((2, 3))
             unfinished &= slope * length > _MUCH * chi2
-            if not unfinished.any():
-                break
+        if not unfinished.any():
+            break
     return spectra.clamp(min=0)
+
+
+def _chi_square(batch: Batch, residual: Tensor) -> Tensor:
+    """Of each parent and band."""
+    return (batch.fit_weights * residual.square()).sum((2, 3))
 
 
 def _ratio(dividend: Tensor, divisor: Tensor) -> Tensor:
