@@ -69,6 +69,13 @@ def test_a_new_peak_comes_after_the_old_ones(catalogue):
     assert after.parents[0].footprint == catalogue.parents[0].footprint
 
 
+def test_new_ids_are_positive_whatever_the_old_ones(catalogue):
+    parents = (replace(p, id=-p.id, peaks=tuple(replace(q, id=-q.id) for q in p.peaks)) for p in catalogue)
+    added = add_candidates(Detections(tuple(parents)), [_candidate(12, 17), _candidate(40, 45)], SCENE)
+    assert all(placement.peak > 0 for placement in added.placements)
+    assert added.placements[1].parent > 0
+
+
 def test_footprints_grow_but_never_overlap(catalogue):
     # At (15, 19) the mask reaches over the free columns 20, 21 into parent 9.
     after = add_candidates(catalogue, [_candidate(15, 19, half=4)], SCENE).detections

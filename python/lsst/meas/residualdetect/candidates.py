@@ -164,8 +164,9 @@ class _Catalogue:
         sigmas = scene.psf_sigmas_pix
         self._grow_pix = GROW_SIGMA * float(sigmas.max(where=np.isfinite(sigmas), initial=0))
         self._gained: dict[int, list[Footprint]] = {}
-        self._next_peak = max((peak.id for peak in detections.peaks), default=0) + 1
-        last = max((parent.id for parent in detections), default=0)
+        # 0 says in a placement that there is none.
+        self._next_peak = max([0, *(peak.id for peak in detections.peaks)]) + 1
+        last = max([0, *(parent.id for parent in detections)])
         self._next_parent = last + 1 + iteration * _IDS_OF_A_DEBLEND * len(detections.peaks)
 
     def pixel(self, candidate: Candidate) -> tuple[int, int] | None:
