@@ -72,6 +72,15 @@ def _check_shape(what: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> 
         raise SceneError(f"{what} has shape {array.shape}; expected {shape}")
 
 
+def _labels(given: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    with np.errstate(invalid="ignore"):
+        labels = given.astype(np.int32)
+    if not (labels == given).all():
+        wrong = given[labels != given][0]
+        raise SceneError(f"footprints has the label {wrong}; expected integers of 32 bits")
+    return labels
+
+
 def missing_truth_fields(table: npt.NDArray[Any], bands: tuple[str, ...]) -> list[str]:
     """What a truth table of these bands must have and this one lacks."""
     needed = ["id", "y", "x", *(f"flux_{band}" for band in bands)]
@@ -149,7 +158,7 @@ def _parse(
         if peaks.ndim != 2 or peaks.shape[1] != 2:
             raise SceneError(f"peaks has shape {peaks.shape}; expected (n, 2) of y, x")
     if "footprints" in arrays:
-        footprints = np.asarray(arrays["footprints"]).astype(np.int32)
+        footprints = _labels(np.asarray(arrays["footprints"]))
         _check_shape("footprints", footprints, scene.shape)
     if "model" in arrays:
         model = np.asarray(arrays["model"], np.float32)
