@@ -41,5 +41,7 @@ automodapi_toctreedirnm = "api"
 html_theme = "pydata_sphinx_theme"
 html_title = "meas_residualdetect"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_theme_options = {"navbar_center": [], "show_prev_next": False}
 html_sidebars = {"**": ["pages.html"]}
