@@ -95,7 +95,7 @@ def read_hosts(folder: Path, names: Sequence[str], pixel_scale_arcsec: float | N
             raise FileNotFoundError(f"{path} is missing, which the list of blends names")
         content = read_scene_file(path, pixel_scale_arcsec=pixel_scale_arcsec)
         if content.peaks is None or not len(content.peaks):
-            raise ValueError(f"{path} has no peaks")
+            raise ValueError(f"{path} has no peaks; residualdetect deblend writes it again with some")
         footprint = (
             np.ones(content.scene.shape, bool) if content.footprints is None else content.footprints > 0
         )
