@@ -164,6 +164,25 @@ def test_the_peak_channel_can_be_left_out():
     assert not channels.any()
 
 
+def test_what_no_band_sees_is_shown_as_empty_sky(scene, model):
+    mask = scene.mask.copy()
+    mask[:, 10:26, 10:26] = 1 << scene.mask_planes["SAT"]
+    mask[0, 40:56, 10:26] = 1 << scene.mask_planes["SAT"]
+    residual, expected = in_noise_units(replace(scene, mask=mask), model)
+    peaks = np.zeros((0, 2))
+    shown = network_input(residual, expected, peaks, FeatureOptions(hide_masks=True))
+    seen = network_input(residual, expected, peaks, FeatureOptions())
+    hidden = np.sinh(shown[GRI, 10:26, 10:26] / 1.5) * 3
+    assert hidden.std() == pytest.approx(1, abs=0.1) and abs(hidden.mean()) < 0.1
+    assert not seen[:, 10:26, 10:26].any() and not shown[6:, 10:26, 10:26].any()
+    seen[GRI, 10:26, 10:26] = shown[GRI, 10:26, 10:26]
+    np.testing.assert_array_equal(shown, seen)
+    # The caller's own.
+    assert not residual[:, 10:26, 10:26].any()
+    nothing = np.zeros_like(residual)
+    assert not network_input(nothing, nothing, peaks, FeatureOptions(hide_masks=True)).any()
+
+
 @pytest.mark.parametrize("name", ["softening", "residual_scale", "model_scale", "peak_sigma_pix"])
 def test_options_that_make_no_channels_are_refused(name):
     for value in (0.0, -1.0, float("nan")):
@@ -176,9 +195,11 @@ def test_options_that_make_no_channels_are_refused(name):
     "box", [(slice(0, 40), slice(24, 64)), (slice(16, 48), slice(8, 40)), (slice(40, 96), slice(16, 72))]
 )
 def test_the_channels_of_a_box_are_those_of_the_whole_cut_out(scene, model, significance, box):
-    scene = replace(scene, origin=(100, -50))
+    mask = scene.mask.copy()
+    mask[:, 20:50, 30:60] = 1 << scene.mask_planes["SAT"]
+    scene = replace(scene, origin=(100, -50), mask=mask)
     peaks = np.array([(130.2, -19.7), (140, -30), (115.4, -41.6), (168, 18)])
-    options = FeatureOptions(significance=significance)
+    options = FeatureOptions(significance=significance, hide_masks=True)
     everywhere = (slice(0, scene.shape[0]), slice(0, scene.shape[1]))
     whole = channels_in_box(scene, model, peaks, everywhere, options)
     part = channels_in_box(scene, model, peaks, box, options)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,9 @@ CANONICAL_BANDS: tuple[str, ...] = ("u", "g", "r", "i", "z", "y")
 
 # Beyond this a pixel tells nothing more, and float16 ends soon after.
 _LIMIT = 3e4
+
+# Side of the noise in place of masked pixels, which repeats itself beyond.
+_NOISE_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ class FeatureOptions:
         each band for sources of the PSF's shape, squeezed and scaled as the
         residual is; see `psf_significance`. A network without them knows
         nothing of the PSF.
+    hide_masks : `bool`
+        Whether pixels that are masked in all bands are shown as empty sky
+        with noise. A network that sees where masks are learns from them what
+        they say of the training set: that of real blends is masked beyond
+        the blend, where little is to be found.
     """
 
     softening: float = 3.0
@@ -64,6 +73,7 @@ class FeatureOptions:
     peak_channel: bool = True
     peak_sigma_pix: float = 1.0
     significance: bool = False
+    hide_masks: bool = False
 
     def __post_init__(self) -> None:
         for name in ("softening", "residual_scale", "model_scale", "peak_sigma_pix"):
@@ -139,12 +149,32 @@ def _peak_image(peaks: npt.NDArray[np.floating], shape: tuple[int, int], sigma_p
     return image
 
 
+@cache
+def _noise() -> Array:
+    """White noise of unit variance that repeats itself: (6, y, x)."""
+    shape = (len(CANONICAL_BANDS), _NOISE_SIDE, _NOISE_SIDE)
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _without_masks(residual: Array, model: Array, corner: Sequence[int]) -> Array:
+    """The residual with noise where no band has a good pixel."""
+    rows, columns = np.nonzero(~(residual.any(axis=0) | model.any(axis=0)))
+    if not len(rows):
+        return residual
+    there = np.flatnonzero(residual.any(axis=(1, 2)))[:, None]
+    residual = residual.copy()
+    place = (rows + corner[0]) % _NOISE_SIDE, (columns + corner[1]) % _NOISE_SIDE
+    residual[there, rows, columns] = _noise()[there, *place]
+    return residual
+
+
 def network_input(
     residual: Array,
     model: Array,
     peaks: npt.NDArray[np.floating],
     options: FeatureOptions,
     psfs: Array | None = None,
+    corner: Sequence[int] = (0, 0),
 ) -> Array:
     """Channels of the network.
 
@@ -158,6 +188,9 @@ def network_input(
         Scaling.
     psfs : `numpy.ndarray`, (6, h, w), optional
         PSFs in ugrizy; see `matched_psfs`. Needed for the significance.
+    corner : `~collections.abc.Sequence` [`int`], optional
+        Where the first pixel lies in the whole image, so that the noise that
+        hides a mask is the same in all parts of it.
 
     Returns
     -------
@@ -172,7 +205,8 @@ def network_input(
     """
     channels = np.empty((options.n_channels, *residual.shape[1:]), np.float32)
     n = len(CANONICAL_BANDS)
-    channels[:n] = options.residual_scale * np.arcsinh(residual / np.float32(options.softening))
+    shown = _without_masks(residual, model, corner) if options.hide_masks else residual
+    channels[:n] = options.residual_scale * np.arcsinh(shown / np.float32(options.softening))
     channels[n : 2 * n] = options.model_scale * np.arcsinh(model / np.float32(options.softening))
     if options.peak_channel:
         channels[2 * n] = _peak_image(peaks, residual.shape[1:], options.peak_sigma_pix)
@@ -214,8 +248,9 @@ def channels_in_box(
     reach = PSF_SIDE // 2 if options.significance else 0
     around, _ = overlap(box_at((0, 0), scene.shape), grown(box, reach))
     residual, expected = in_noise_units(scene, model, box=around)
-    corner = np.add(scene.origin, (around[0].start, around[1].start))
+    first = (around[0].start, around[1].start)
+    corner = np.add(scene.origin, first)
     psfs = matched_psfs(scene.psfs, scene.bands, CANONICAL_BANDS) if options.significance else None
-    channels = network_input(residual, expected, peaks - corner, options, psfs)
+    channels = network_input(residual, expected, peaks - corner, options, psfs, first)
     inner, _ = overlap(around, box)
     return residual[:, *inner], expected[:, *inner], channels[:, *inner]

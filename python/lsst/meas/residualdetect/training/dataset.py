@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,9 @@ def _drop_bands(crop: Crop, rng: np.random.Generator) -> None:
         planes[gone] = 0
 
 
-def to_detectron2(crop: Crop, options: FeatureOptions, min_snr: float) -> dict[str, Any]:
+def to_detectron2(
+    crop: Crop, options: FeatureOptions, min_snr: float, corner: Sequence[int] = (0, 0)
+) -> dict[str, Any]:
     """A crop as Detectron2's models take it.
 
     Parameters
@@ -152,6 +154,8 @@ def to_detectron2(crop: Crop, options: FeatureOptions, min_snr: float) -> dict[s
     min_snr : `float`
         Fainter sources, which count neither way in the evaluation either, are
         neither sources nor background.
+    corner : `~collections.abc.Sequence` [`int`], optional
+        See `network_input`.
 
     Returns
     -------
@@ -160,7 +164,7 @@ def to_detectron2(crop: Crop, options: FeatureOptions, min_snr: float) -> dict[s
         or -1 for what is neither) and masks. Boxes are in Detectron2's coordinates, where a pixel
         begins, not lies, at its index.
     """
-    image = network_input(crop.residual, crop.model, crop.peaks, options, crop.psfs)
+    image = network_input(crop.residual, crop.model, crop.peaks, options, crop.psfs, corner)
     rows = crop.instances
     instances = Instances(image.shape[1:])
     centre = np.stack([rows["x"], rows["y"]], axis=1) + 0.5
@@ -215,7 +219,9 @@ class TileCrops(IterableDataset):  # type: ignore[type-arg]
         if rng.random() < self.tiles.DROP_BANDS:
             _drop_bands(crop, rng)
         _turn(crop, int(rng.integers(4)), bool(rng.integers(2)))
-        return to_detectron2(crop, self.features, self.tiles.MIN_SNR)
+        # Elsewhere each time, or the noise would be known by heart.
+        corner = rng.integers(4096, size=2).tolist()
+        return to_detectron2(crop, self.features, self.tiles.MIN_SNR, corner)
 
     def _of_folder(
         self, folder: Path, stream: int, n_streams: int, rng: np.random.Generator
