@@ -78,20 +78,6 @@ def test_the_package_is_whole_small_and_calibrated(package):
     assert package.results
 
 
-def test_a_masked_frame_hides_no_source_inside(patch):
-    scene, model, peaks = patch
-    frame = np.ones(scene.shape, bool)
-    frame[20:-20, 20:-20] = False
-    framed = scene.with_bad(np.broadcast_to(frame, scene.images.shape))
-    detector = load_detector("onnx")
-    n_found = []
-    for seen in (scene, framed):
-        found = table(detector.detect(seen, model, peaks))
-        found = found[found[:, 2] > detector.default_threshold]
-        n_found.append(np.all((found[:, :2] > 26) & (found[:, :2] < 293), axis=1).sum())
-    assert n_found[1] == pytest.approx(n_found[0], rel=0.1) and n_found[0] > 50
-
-
 def test_a_patch_gives_the_same_whatever_the_tiles(package, patch):
     whole = load_detector("onnx").detect(*patch)
     network = load_detector("onnx").network
