@@ -213,7 +213,7 @@ def network_input(
     if options.significance:
         if psfs is None:
             raise ValueError("the network's channels include the significance, which needs the PSFs")
-        found = psf_significance(residual, psfs) / np.float32(options.softening)
+        found = psf_significance(shown, psfs) / np.float32(options.softening)
         channels[-n:] = options.residual_scale * np.arcsinh(found)
     return channels
 
