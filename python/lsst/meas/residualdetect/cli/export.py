@@ -21,7 +21,6 @@ from pathlib import Path
 
 import click
 
-from ..network.package import DESCRIPTION, load_package, package_names
 from .common import jobs_option, progress_bar, share_option
 
 __all__ = ["export"]
@@ -31,6 +30,8 @@ def _files(run: Path, name: str | None) -> tuple[Path, Path]:
     """Configuration and weights: a run's checkpoint of a name, or its last
     one, or what a model package has.
     """
+    from ..network.package import DESCRIPTION, load_package, package_names
+
     by_name = str(run) in package_names()
     if by_name or (run / DESCRIPTION).is_file():
         package = load_package(str(run) if by_name else str(run.absolute()))
