@@ -26,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io.fits import Header
+from astropy.wcs import WCS
 from lsst.daf.butler import Butler
 
 from conftest import HIDDEN, invoke, make_blend, make_scene
@@ -39,8 +41,12 @@ from lsst.meas.residualdetect.butler.repository import (
 )
 from lsst.meas.residualdetect.io.package_files import find_file
 from lsst.meas.residualdetect.io.scene_file import SceneFile
+from lsst.meas.residualdetect.io.survey.sky_wcs import SkyWcs
 from lsst.meas.residualdetect.tasks.read_run import last_iteration, read_patches, run_detector, task_usage
 from lsst.meas.residualdetect.tasks.residual_detection import ResidualDetectionTask
+from survey_files import CARDS
+
+SKY = SkyWcs(WCS(Header(CARDS)))
 
 PIPELINE = find_file("pipelines", "embedded.yaml")
 FIRST = f"{PIPELINE}#firstIteration"
@@ -82,10 +88,12 @@ class Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """All tasks, both iterations, on an unrecognised blend with a truth and
-    one without.
+    a WCS, and one without.
     """
     repo = tmp_path_factory.mktemp("pipeline") / "repo"
-    ingest_scenes(create_repository(repo), [make_blend(1), make_blend(2, with_truth=False)])
+    first = make_blend(1)
+    first = replace(first, scene=replace(first.scene, sky_position=SKY))
+    ingest_scenes(create_repository(repo), [first, make_blend(2, with_truth=False)])
     done = pipetask(repo, str(PIPELINE), *CLASSICAL, *INTO_OUT)
     assert done.returncode == 0, done.stderr
     return Run(repo)
@@ -135,6 +143,16 @@ def test_the_second_pass_explains_the_data(run):
     assert len(grown) == 1
     assert (grown["chi2_before"] / grown["n_pixels"] > 1.5).all()
     assert (grown["chi2_after"] / grown["n_pixels"] < 1.2).all()
+
+
+@pytest.mark.parametrize("name", ["object", "object_candidates_residual", "object_residual"])
+def test_tables_know_where_on_the_sky(run, name):
+    placed, nowhere = run.get(name), run.get(name, patch=1)
+    assert len(placed)
+    ra, dec = SKY(placed["y"], placed["x"])
+    np.testing.assert_allclose([placed["ra"], placed["dec"]], [ra, dec], rtol=0, atol=1e-9)
+    assert placed["ra"].unit == placed["dec"].unit == "deg"
+    assert np.isnan(nowhere["ra"]).all() and np.isnan(nowhere["dec"]).all()
 
 
 def test_evaluation_knows_what_was_found(run):

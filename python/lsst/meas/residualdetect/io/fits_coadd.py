@@ -40,6 +40,14 @@ __all__ = ["coadd_name", "read_coadd", "write_coadd"]
 _log = logging.getLogger(__name__)
 
 
+def _shifted(header: fits.Header, y: int, x: int) -> fits.Header:
+    """A header whose reference pixel lies further up and to the right."""
+    header = header.copy()
+    for card, pixels in (("CRPIX1", x), ("CRPIX2", y)):
+        header[card] = header.get(card, 0.0) + pixels
+    return header
+
+
 def write_coadd(path: Path, scene: Scene) -> None:
     """Write the coadd of one band.
 
@@ -48,7 +56,8 @@ def write_coadd(path: Path, scene: Scene) -> None:
     path : `~pathlib.Path`
         File to write; replaced if it exists.
     scene : `Scene`
-        A scene with a single band.
+        A scene with a single band. Its WCS is written if ``sky_position`` has
+        a ``header``.
     """
     if len(scene.bands) != 1:
         raise ValueError(f"a coadd file holds one band, not {list(scene.bands)}")
@@ -61,7 +70,10 @@ def write_coadd(path: Path, scene: Scene) -> None:
         fits.ImageHDU(scene.mask[0], name="MASK"),
         fits.ImageHDU(scene.variance[0], name="VARIANCE"),
     ]
+    wcs = getattr(scene.sky_position, "header", None)
     for plane in planes:
+        if wcs is not None:
+            plane.header.update(_shifted(wcs, -scene.origin[0], -scene.origin[1]))
         # Physical coordinate = pixel - LTV, by which DS9 shows patch coordinates.
         plane.header["LTV1"] = -scene.origin[1]
         plane.header["LTV2"] = -scene.origin[0]
@@ -81,15 +93,17 @@ def coadd_name(path: Path) -> str:
     return str(fits.getheader(path).get("OBJECT", ""))
 
 
-def _pixel_scale_arcsec(primary: fits.Header, image: fits.Header, path: Path) -> float:
-    """What the card ``PIXSCALE`` says, or else the WCS."""
-    if "PIXSCALE" in primary:
-        return float(primary["PIXSCALE"])
-    _, scale = read_wcs(image, Remarks(False), str(path))
+def _sky(primary: fits.Header, image: fits.Header, path: Path) -> dict[str, Any]:
+    """Where the pixels are: the origin, how wide they are by the card
+    ``PIXSCALE`` or else the WCS, and the sky.
+    """
+    origin = (-int(image.get("LTV2", 0)), -int(image.get("LTV1", 0)))
+    wcs, scale = read_wcs(_shifted(image, *origin), Remarks(False), str(path))
+    scale = float(primary["PIXSCALE"]) if "PIXSCALE" in primary else scale
     if scale is None:
         _log.warning("%s: neither PIXSCALE nor a WCS says how wide a pixel is; taken for LSST's", path)
-        return Scene.pixel_scale_arcsec
-    return scale
+        scale = Scene.pixel_scale_arcsec
+    return {"origin": origin, "pixel_scale_arcsec": scale, "sky_position": wcs}
 
 
 @naming_the_file
@@ -102,8 +116,9 @@ def read_coadd(path: Path) -> Scene:
         Multi-extension FITS with the images ``IMAGE``, ``VARIANCE``, ``PSF``
         and, if there is one, ``MASK``; ``BAND`` (or ``FILTER``) in the
         primary header; ``PIXSCALE`` there, or a WCS of the image, says how
-        wide a pixel is. If the PSF changes, also a cube ``PSFS`` and the table
-        ``PSF_PLACES`` of its positions, in patch coordinates.
+        wide a pixel is, the WCS also where it is on the sky. If the PSF
+        changes, also a cube ``PSFS`` and the table ``PSF_PLACES`` of its
+        positions, in patch coordinates.
 
     Returns
     -------
@@ -141,7 +156,6 @@ def read_coadd(path: Path) -> Scene:
             psfs=native(hdus["PSF"].data, np.float32)[None],
             bands=(str(band),),
             name=str(primary.get("OBJECT", "")),
-            origin=(-int(image.header.get("LTV2", 0)), -int(image.header.get("LTV1", 0))),
-            pixel_scale_arcsec=_pixel_scale_arcsec(primary, image.header, path),
+            **_sky(primary, image.header, path),
             **optional,
         )

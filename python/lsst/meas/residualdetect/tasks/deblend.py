@@ -196,14 +196,16 @@ class DeblendTask(pipe_base.PipelineTask):
             len(detections),
             self.metadata["n_failed"],
         )
-        return pipe_base.Struct(models=models, objects=object_table(detections, models))
+        return pipe_base.Struct(models=models, objects=object_table(scene, detections, models))
 
 
-def object_table(detections: Detections, models: SceneModel) -> Table:
+def object_table(scene: Scene, detections: Detections, models: SceneModel) -> Table:
     """Deblended sources, a row for each peak.
 
     Parameters
     ----------
+    scene : `Scene`
+        Coadds.
     detections : `Detections`
         Catalogue.
     models : `SceneModel`
@@ -213,9 +215,10 @@ def object_table(detections: Detections, models: SceneModel) -> Table:
     -------
     objects : `astropy.table.Table`
         ``id`` (the peak's), ``parent``, ``y``, ``x`` (patch pixels),
-        ``merge_peak_residual``, ``iteration``, ``score``, ``flux_<band>``
-        (image units; NaN without a model), ``deblend_chi2`` (of the parent,
-        reduced) and ``deblend_failed``.
+        ``iteration``, ``score``, ``merge_peak_residual``, ``ra``, ``dec``
+        (degrees; NaN if unknown), ``flux_<band>`` (image units; NaN without a
+        model), ``deblend_chi2`` (of the parent, reduced) and
+        ``deblend_failed``.
     """
     pairs = [(parent, peak) for parent in detections for peak in parent.peaks]
     fits = {parent.parent_id: parent for parent in models}
@@ -226,6 +229,7 @@ def object_table(detections: Detections, models: SceneModel) -> Table:
         **of_peaks,
         "merge_peak_residual": of_peaks["iteration"] > 0,
     }
+    columns["ra"], columns["dec"] = scene.sky(of_peaks["y"], of_peaks["x"])
     flux = models.peak_fluxes(of_peaks["id"]).astype(np.float32)
     columns |= {f"flux_{band}": flux[:, index] for index, band in enumerate(models.bands)}
     columns["deblend_chi2"] = np.array([fits[parent.id].reduced_chi2 for parent, _ in pairs], np.float64)
@@ -233,4 +237,4 @@ def object_table(detections: Detections, models: SceneModel) -> Table:
         [bool(fits[parent.id].failure) or peak.id in fits[parent.id].unmodelled for parent, peak in pairs],
         bool,
     )
-    return Table(columns)
+    return Table(columns, units={"ra": "deg", "dec": "deg"})
