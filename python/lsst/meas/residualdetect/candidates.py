@@ -28,8 +28,8 @@ from scipy import ndimage
 
 from .boxes import Box, box_at, grown, is_inside, nearest_pixel, overlap, pixels_within, shape_of
 from .detections import GROW_SIGMA, Detections, Footprint, Parent, Peak, positions_of
+from .neighbours import near_known, repeats
 from .scene import Scene
-from .suppression import near_known, repeats
 
 __all__ = [
     "DEFAULT_MIN_DISTANCE_PIX",

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from ..boxes import nearest_pixel
 from ..candidates import Candidate
 from ..detections import Footprint, Peak, positions_of
+from ..neighbours import repeats
 from ..network.covariates import covariates
 from ..network.features import CANONICAL_BANDS, channels_in_box
 from ..network.package import ModelPackage
@@ -34,7 +35,6 @@ from ..network.sky import measure_sky, outside
 from ..network.tiling import Network, Tile, detect_in_tile, make_tiles
 from ..noise import n_bands_seen
 from ..scene import Array, Positions, Scene
-from ..suppression import repeats
 from ..threads import default_threads, in_parallel
 
 __all__ = ["BAND_SNR", "DEFAULT_MIN_SCORE", "DEFAULT_TILE_SIZE", "MaskRcnn"]

@@ -196,7 +196,7 @@ def leave_out_markdown(figures: Sequence[dict[str, Any]], command: str) -> str:
         ]
         blocks.append(([f"found, by {label}", *titles], rows))
     text = " ".join(_LEGEND.format(radius=EvaluationOptions().match_radius_pix).split())
-    counts = f"{first['n_scenes']} scenes, {first['n_known']} known peaks, {first['n_withheld']} withheld."
+    counts = f"Scenes: {first['n_scenes']}; known peaks: {first['n_known']}, withheld: {first['n_withheld']}."
     lines = [f"`{command}`", "", f"{counts} {text}", ""]
     for names, block in blocks:
         lines += table_lines(names, block)

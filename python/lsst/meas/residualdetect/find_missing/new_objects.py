@@ -24,7 +24,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..detections import places_of
-from ..suppression import nearest
+from ..neighbours import nearest
 
 __all__ = ["new_object_table"]
 

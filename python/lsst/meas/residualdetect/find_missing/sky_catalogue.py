@@ -30,9 +30,9 @@ from ..boxes import nearest_pixel
 from ..deblend.centroids import centroids
 from ..deblend.flux_errors import flux_errors
 from ..detections import places_of, positions_of
+from ..neighbours import nearest
 from ..scene import Scene
 from ..scene_model import SceneModel
-from ..suppression import nearest
 from .missing import Missing
 
 __all__ = ["all_sources", "new_sources"]

@@ -29,10 +29,10 @@ from astropy.table import Table
 from ..boxes import nearest_pixel
 from ..detection import DetectionOptions, detect
 from ..detections import Detections, Peak, peak_columns, places_of, positions_of
+from ..neighbours import distances_to
 from ..noise import point_source_flux, snr_over_bands
 from ..scene import DEFAULT_BAD_PLANES, Scene
 from ..scene_model import SceneModel
-from ..suppression import distances_to
 from ..truth.evaluation import FOUND, TARGETS, EvaluationOptions, PatchResult, PeakClass, TruthClass
 from ..truth.matching import Floats, match_peaks
 from ..truth.measures import psf_sigma_pix

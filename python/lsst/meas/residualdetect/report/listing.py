@@ -28,10 +28,10 @@ import numpy as np
 
 from ..boxes import is_inside, nearest_pixel
 from ..detections import positions_of
+from ..neighbours import distances_to
 from ..noise import point_source_flux, snr_over_bands
 from ..plots.markers import Marker, window_around
 from ..plots.pictures import jpeg_base64
-from ..suppression import distances_to
 from ..truth.evaluation import EvaluatedPatch, PeakClass
 from .report_options import ReportOptions
 from .views import Canvas

@@ -28,8 +28,8 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from ..candidates import DEFAULT_MIN_DISTANCE_PIX
+from ..neighbours import near_known, repeats
 from ..network.modeling.config import feature_options
-from ..suppression import near_known, repeats
 from ..truth.evaluation import EvaluationOptions
 from ..truth.matching import match_in_turn
 from ..truth.metrics import RankingCurve, ranking_curve

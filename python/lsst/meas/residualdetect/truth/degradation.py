@@ -29,8 +29,8 @@ from astropy.table import Table
 from ..deblend import deblend
 from ..detection import detect, detections_at
 from ..detections import positions_of
+from ..neighbours import distances_to
 from ..scene import Scene
-from ..suppression import distances_to
 from .evaluation import EvaluationOptions
 from .known_scenes import KnownScene, Truth
 from .measures import source_snr

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from astropy.table import Table
 
 from ..detections import places_of
-from ..suppression import distances_to
+from ..neighbours import distances_to
 from .evaluation import TARGETS, WRONG, Evaluation, EvaluationOptions, PeakClass, TruthClass
 from .metrics import binned_recovery, median, ratio
 from .pooling import pooled_column, pooled_curve, target_rows

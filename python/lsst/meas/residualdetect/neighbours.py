@@ -13,7 +13,7 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Detections of one source: the surest stays."""
+"""Places beside places: the nearest, and which of them repeat a surer one."""
 
 from __future__ import annotations
 
