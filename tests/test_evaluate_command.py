@@ -34,7 +34,7 @@ from lsst.meas.residualdetect.deblend import deblend
 from lsst.meas.residualdetect.detection import detect
 from lsst.meas.residualdetect.detectors import DetectorError, load_detector
 from lsst.meas.residualdetect.detectors.mask_rcnn import MaskRcnn
-from lsst.meas.residualdetect.experiments import comparison
+from lsst.meas.residualdetect.experiments import comparison, comparison_options, wrong_pictures
 from lsst.meas.residualdetect.experiments.comparison import compare
 from lsst.meas.residualdetect.experiments.comparison_options import ComparisonOptions
 from lsst.meas.residualdetect.experiments.entry import make_entry
@@ -113,6 +113,37 @@ def test_ranking_of_all_candidates_says_what_a_run_finds(kind, tmp_path):
     assert whole.threshold[n] < detector.default_threshold <= whole.threshold[n - 1]
     for name in ("threshold", "purity", "recovery"):
         np.testing.assert_array_equal(getattr(whole, name)[:n], getattr(run, name))
+
+
+def test_the_surest_wrong_candidates_are_drawn(entries, folder, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(wrong_pictures, "draw_close_ups", lambda seen, path: drawn.update({path.name: seen}))
+    paths = wrong_pictures.draw_surest_wrong(entries, SMALL, folder)
+    # The oracle is told where sources are, and has none.
+    assert [path.name for path in paths] == list(drawn) == ["wrong_dense_matched_filter.png"]
+    (close_ups,) = drawn.values()
+    (entry,) = (entry for entry in entries if entry.detector == "matched_filter")
+    rows = entry.candidates[np.isin(entry.candidates["class"], ["shred", "spurious"])]
+    rows.sort("score", reverse=True)
+    assert len(close_ups) == min(len(rows), 12) > 3
+    known = SKY.scene(0)
+    for row, seen in zip(rows, close_ups, strict=False):
+        corner = np.array([row["y"], row["x"]]) - seen.place
+        assert seen.title == f"{row['class']} {row['score']:.2f}, 0"
+        np.testing.assert_allclose(corner, np.rint(corner), atol=1e-4)
+        assert len(seen.true) > 0
+        places = np.stack([known.truth["y"], known.truth["x"]], axis=1)
+        for place in seen.true + corner:
+            assert np.hypot(*(places - place).T).min() < 1e-3
+
+
+def test_results_of_another_version_are_not_mixed_in(entries, folder, monkeypatch):
+    comparison_options.claim_folder(folder, SMALL)
+    monkeypatch.setattr(comparison_options, "__version__", "99.0")
+    with pytest.raises(
+        ValueError, match="version of this package .* \\(now '99.0'\\); choose another folder"
+    ):
+        comparison_options.claim_folder(folder, SMALL)
 
 
 def test_candidates_are_ranked_as_if_there_were_none_below():
@@ -329,7 +360,7 @@ def test_the_command_writes_table_figures_and_json(tmp_path):
     assert first["n_unrecognized"] == second["n_unrecognized"] > 5
     assert second["n_recovered"] >= first["n_recovered"] > 0
     assert rows[0][header.index("recovery")] == f"{100 * entries[0]['iterations'][0]['recovery']:.1f} %"
-    assert len(list(tmp_path.glob("*.png"))) == 5
+    assert len(list(tmp_path.glob("*.png"))) == 6
 
     arguments[arguments.index("3")] = "4"
     refused = invoke(*arguments)

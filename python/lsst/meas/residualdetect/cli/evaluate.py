@@ -240,6 +240,7 @@ def _compare(out: Path, options: ComparisonOptions, jobs: int) -> None:
     from ..experiments.comparison import compare
     from ..experiments.figures import write_figures
     from ..experiments.tables import markdown
+    from ..experiments.wrong_pictures import draw_surest_wrong
     from ..io.whole_file import write_whole
     from ..truth.summary import strict_json
 
@@ -253,6 +254,7 @@ def _compare(out: Path, options: ComparisonOptions, jobs: int) -> None:
     ):
         write_whole(path, content)
     write_figures(entries, out)
+    draw_surest_wrong(entries, options, out)
     click.echo(text)
     click.echo(f"results.md, results.json and figures in {out}")
 

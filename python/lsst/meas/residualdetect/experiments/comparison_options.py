@@ -26,6 +26,7 @@ from typing import Any
 from ..find_missing import FindMissingOptions
 from ..io.whole_file import write_whole
 from ..network.package import load_package
+from ..release import __version__
 from ..truth.evaluation import EvaluationOptions
 from .peers import peer_labels
 from .skies import Sky
@@ -33,6 +34,7 @@ from .skies import Sky
 __all__ = ["ComparisonOptions", "claim_folder"]
 
 _OPTIONS_FILE = "options.json"
+_VERSION = "version of this package"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def _model_facts(options: ComparisonOptions) -> dict[str, str]:
 
 def _facts(options: ComparisonOptions) -> dict[str, Any]:
     """What the outcome of a scene depends on, as JSON keeps it."""
-    facts: dict[str, Any] = {"n_iterations": options.n_iterations, **_model_facts(options)}
+    facts: dict[str, Any] = {_VERSION: __version__, "n_iterations": options.n_iterations}
+    facts |= _model_facts(options)
     for name in options.detectors:
         facts[f"{name}.options"] = sorted(t for t in options.detector_options if t.startswith(f"{name}."))
     kinds: dict[str, Any] = {sky.name: sky.facts() for sky in options.skies}
@@ -118,6 +121,8 @@ def claim_folder(folder: Path, options: ComparisonOptions) -> None:
     """
     path, facts = folder / _OPTIONS_FILE, _facts(options)
     found = json.loads(path.read_text()) if path.exists() else {}
+    if found:
+        found.setdefault(_VERSION, "unknown")
     different = sorted(key for key in facts.keys() & found.keys() if found[key] != facts[key])
     if different:
         raise ValueError(

@@ -67,8 +67,8 @@ def rank_candidates(
     -------
     ranking : `astropy.table.Table`
         One row per candidate left, surest first: ``score``, ``class``,
-        ``target`` and ``true_id`` as in `Evaluation.peaks`.
+        ``target``, ``true_id``, ``y`` and ``x`` as in `Evaluation.peaks`.
     """
     peaks = classify_candidates(missing, model, truth, options).peaks
-    ranking = peaks["score", "class", "target", "true_id"]
+    ranking = peaks["score", "class", "target", "true_id", "y", "x"]
     return ranking[np.argsort(-ranking["score"], kind="stable")]

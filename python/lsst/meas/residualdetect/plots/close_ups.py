@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ _TITLES = ("data", "model", "residual")
 _LIMIT_SIGMA = 6.0
 _SMOOTHING_PIX = 1.0
 _COLUMNS = 3
+_NOWHERE = np.zeros((0, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,15 @@ class CloseUp:
         What to look at, (y, x) in pixels of the pictures.
     known : `numpy.ndarray`, (n, 2), float64
         Known peaks, likewise.
+    true : `numpy.ndarray`, (m, 2), float64, optional
+        True sources, likewise.
     """
 
     title: str
     pictures: tuple[Picture, ...]
     place: tuple[float, float]
     known: npt.NDArray[np.float64]
+    true: npt.NDArray[np.float64] = field(default_factory=lambda: _NOWHERE)
 
 
 def take_close_up(
@@ -69,6 +73,7 @@ def take_close_up(
     known: npt.NDArray[np.float64],
     title: str,
     size: int = 48,
+    true: npt.NDArray[np.float64] = _NOWHERE,
 ) -> CloseUp:
     """Cut a place out of a scene and its model.
 
@@ -88,6 +93,8 @@ def take_close_up(
         What is there.
     size : `int`, optional
         Side in pixels.
+    true : `numpy.ndarray`, (m, 2), optional
+        True sources, in patch coordinates.
 
     Returns
     -------
@@ -102,8 +109,8 @@ def take_close_up(
         colour_picture(its_model, gains, scene.bands),
         residual_picture(smoothed_significance(part, its_model, _SMOOTHING_PIX), scene.bands, _LIMIT_SIGMA),
     )
-    near = known[window.holds(*known.T)] - corner
-    return CloseUp(title, pictures, (place[0] - float(corner[0]), place[1] - float(corner[1])), near)
+    marks = (places[window.holds(*places.T)] - corner for places in (known, true))
+    return CloseUp(title, pictures, (place[0] - float(corner[0]), place[1] - float(corner[1])), *marks)
 
 
 def draw_close_ups(close_ups: Sequence[CloseUp], path: Path) -> None:
@@ -114,7 +121,8 @@ def draw_close_ups(close_ups: Sequence[CloseUp], path: Path) -> None:
     close_ups : `~collections.abc.Sequence` [`CloseUp`]
         In the order in which to draw them; at least one.
     path : `pathlib.Path`
-        PNG file to write. Circles are what to look at, crosses known peaks.
+        PNG file to write. Circles are what to look at, upright crosses known
+        peaks, slanted ones true sources.
     """
     n_rows = -(-len(close_ups) // _COLUMNS)
     n_columns = len(_TITLES) * min(len(close_ups), _COLUMNS)
@@ -130,6 +138,7 @@ def draw_close_ups(close_ups: Sequence[CloseUp], path: Path) -> None:
             axes.imshow(picture, origin="lower", interpolation="nearest")
             axes.set_title(close_up.title if place == 0 else what, fontsize=7, loc="left")
             axes.plot(*close_up.known.T[::-1], "+", color="#7fd0ff", markersize=5, markeredgewidth=0.8)
+            axes.plot(*close_up.true.T[::-1], "x", color="#86e57f", markersize=4, markeredgewidth=0.8)
             axes.plot(
                 *close_up.place[::-1], "o", markersize=11, markerfacecolor="none", markeredgecolor="#ffdd33"
             )
