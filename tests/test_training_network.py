@@ -45,7 +45,7 @@ from lsst.meas.residualdetect.training.export import export_package, load_traine
 from lsst.meas.residualdetect.training.judged import Found, Judged  # noqa: E402
 from lsst.meas.residualdetect.training.settings import choose_settings  # noqa: E402
 from lsst.meas.residualdetect.training.shards import read_shard, shard_paths  # noqa: E402
-from lsst.meas.residualdetect.training.train import Trainer, train  # noqa: E402
+from lsst.meas.residualdetect.training.train import Trainer, n_processes, train  # noqa: E402
 from lsst.meas.residualdetect.training.validation import RecoveryEvaluator  # noqa: E402
 
 CONFIG = find_file("config/training", "mask_rcnn_ugrizy.yaml")
@@ -164,6 +164,24 @@ def test_a_run_goes_on_from_its_checkpoint(cfg, tmp_path):
     assert (tmp_path / "model_0000002.pth").exists()
     last = json.loads((tmp_path / "metrics.json").read_text().splitlines()[-1])
     assert last["iteration"] >= 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU one process trains on the CPU")
+def test_on_a_processor_each_core_has_its_crops(cfg, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    cfg.SOLVER.IMS_PER_BATCH = 8
+    assert n_processes(cfg) == 2  # of four crops; a third would have fewer
+    train(cfg)
+    assert (tmp_path / "log.txt.rank1").exists()
+    weights = torch.load(tmp_path / "model_final.pth", weights_only=False)["model"]
+    assert all(torch.isfinite(values).all() for values in weights.values())
+    (last,) = (json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()[-1:])
+    assert "validation/average_precision" in last
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert n_processes(cfg) == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    assert n_processes(cfg) == 1
 
 
 def test_onnx_runtime_and_detectron2_agree(cfg, folder, tmp_path):
