@@ -184,6 +184,24 @@ def test_on_a_processor_each_core_has_its_crops(cfg, tmp_path, monkeypatch):
     assert n_processes(cfg) == 1
 
 
+def test_a_folder_without_tiles_is_named_before_work_begins(cfg, tmp_path):
+    (tmp_path / "empty").mkdir()
+    cfg.TILES.VALIDATION = str(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="empty holds no training tiles"):
+        train(cfg)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU one process trains on the CPU")
+def test_what_goes_wrong_in_a_process_is_told(cfg, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    cfg.SOLVER.IMS_PER_BATCH = 8
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "shard-1-00000.npz").write_bytes(b"no shard")
+    cfg.TILES.TRAIN = str(tmp_path / "bad")
+    with pytest.raises(RuntimeError, match="^ValueError: .*shard-1-00000.npz: no shard of training tiles"):
+        train(cfg)
+
+
 def test_onnx_runtime_and_detectron2_agree(cfg, folder, tmp_path):
     import onnxruntime
 

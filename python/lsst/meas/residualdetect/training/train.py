@@ -26,13 +26,15 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, default_setup, defaults, launch
 from detectron2.utils import comm
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from ..network.modeling.precision import has_bfloat16
 from ..threads import default_threads
 from .curves import plot_curves
 from .dataset import train_loader
-from .folders import validation_folders
+from .folders import train_folders, validation_folders
+from .shards import shard_paths
 from .validation import RecoveryEvaluator, ValidationTiles
 from .warm_start import load_weights
 
@@ -172,9 +174,18 @@ def train(cfg: CfgNode, *, resume: bool = True, n_gpus: int = 0) -> None:
     ------
     FileNotFoundError
         Raised if a folder of tiles is empty.
+    RuntimeError
+        Raised with what went wrong in one of several processes.
     """
+    for folder in (*train_folders(cfg), *validation_folders(cfg).values()):
+        shard_paths(folder)  # complains if there is none
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cuda" if n_gpus else "cpu"
     cfg.DATASETS.TEST = tuple(validation_folders(cfg))
     Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
-    launch(_run, num_gpus_per_machine=n_gpus or n_processes(cfg), dist_url="auto", args=(cfg, resume))
+    n = n_gpus or n_processes(cfg)
+    try:
+        launch(_run, num_gpus_per_machine=n, dist_url="auto", args=(cfg, resume))
+    except ProcessRaisedException as error:
+        # Its text is a traceback, which ends with the error.
+        raise RuntimeError(str(error).strip().splitlines()[-1]) from error
