@@ -28,6 +28,7 @@ from lsst.meas.residualdetect.io.fits_coadd import read_coadd, write_coadd
 from lsst.meas.residualdetect.io.fits_common import FitsError
 from lsst.meas.residualdetect.io.fits_detections import read_detections, write_detections
 from lsst.meas.residualdetect.io.fits_models import read_model, write_model
+from lsst.meas.residualdetect.io.model_images import write_model_images
 from lsst.meas.residualdetect.io.survey.sky_wcs import SkyWcs
 from lsst.meas.residualdetect.psf_images import gaussian_psf
 from survey_files import CARDS
@@ -76,14 +77,17 @@ def test_where_the_pixels_are_on_the_sky_comes_back(tmp_path, coadd, distorted):
         cards |= {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
         cards |= {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-4, "A_0_2": 0, "B_0_2": -2e-4, "B_2_0": 0}
     sky = SkyWcs(WCS(astropy_fits.Header(cards)))
-    write_coadd(tmp_path / "r.fits", replace(coadd, sky_position=sky))
+    placed = replace(coadd, sky_position=sky)
+    write_coadd(tmp_path / "r.fits", placed)
     back = read_coadd(tmp_path / "r.fits")
     # In patch coordinates, as everything; a FITS viewer counts the file's pixels from 1.
     y, x = np.array([100.0, 130.5]), np.array([233.0, 200.0])
     np.testing.assert_allclose(back.sky(y, x), sky(y, x), rtol=0, atol=1e-9)
-    seen = WCS(astropy_fits.getheader(tmp_path / "r.fits", "IMAGE"))
-    there = seen.pixel_to_world(x - coadd.origin[1], y - coadd.origin[0])
-    np.testing.assert_allclose([there.ra.deg, there.dec.deg], sky(y, x), rtol=0, atol=1e-9)
+    (model, residual) = write_model_images(tmp_path / "pictures", placed, 0 * coadd.images)
+    for path, plane in ((tmp_path / "r.fits", "IMAGE"), (model, 0), (residual, 0)):
+        seen = WCS(astropy_fits.getheader(path, plane))
+        there = seen.pixel_to_world(x - coadd.origin[1], y - coadd.origin[0])
+        np.testing.assert_allclose([there.ra.deg, there.dec.deg], sky(y, x), rtol=0, atol=1e-9)
 
 
 def test_coadd_is_plain_fits(tmp_path, coadd):

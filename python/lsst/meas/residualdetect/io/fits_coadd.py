@@ -33,19 +33,11 @@ from ..psf_field import PsfSamples
 from ..scene import Scene
 from .fits_common import naming_the_file, native, table
 from .remarks import Remarks
-from .survey.sky_wcs import read_wcs
+from .survey.sky_wcs import moved, read_wcs, wcs_of_file
 
 __all__ = ["coadd_name", "read_coadd", "write_coadd"]
 
 _log = logging.getLogger(__name__)
-
-
-def _shifted(header: fits.Header, y: int, x: int) -> fits.Header:
-    """A header whose reference pixel lies further up and to the right."""
-    header = header.copy()
-    for card, pixels in (("CRPIX1", x), ("CRPIX2", y)):
-        header[card] = header.get(card, 0.0) + pixels
-    return header
 
 
 def write_coadd(path: Path, scene: Scene) -> None:
@@ -70,10 +62,9 @@ def write_coadd(path: Path, scene: Scene) -> None:
         fits.ImageHDU(scene.mask[0], name="MASK"),
         fits.ImageHDU(scene.variance[0], name="VARIANCE"),
     ]
-    wcs = getattr(scene.sky_position, "header", None)
+    wcs = wcs_of_file(scene)
     for plane in planes:
-        if wcs is not None:
-            plane.header.update(_shifted(wcs, -scene.origin[0], -scene.origin[1]))
+        plane.header.update(wcs)
         # Physical coordinate = pixel - LTV, by which DS9 shows patch coordinates.
         plane.header["LTV1"] = -scene.origin[1]
         plane.header["LTV2"] = -scene.origin[0]
@@ -98,7 +89,7 @@ def _sky(primary: fits.Header, image: fits.Header, path: Path) -> dict[str, Any]
     ``PIXSCALE`` or else the WCS, and the sky.
     """
     origin = (-int(image.get("LTV2", 0)), -int(image.get("LTV1", 0)))
-    wcs, scale = read_wcs(_shifted(image, *origin), Remarks(False), str(path))
+    wcs, scale = read_wcs(moved(image, *origin), Remarks(False), str(path))
     scale = float(primary["PIXSCALE"]) if "PIXSCALE" in primary else scale
     if scale is None:
         _log.warning("%s: neither PIXSCALE nor a WCS says how wide a pixel is; taken for LSST's", path)

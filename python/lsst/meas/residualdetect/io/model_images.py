@@ -25,6 +25,7 @@ import numpy as np
 from astropy.io import fits
 
 from ..scene import Array, Scene
+from .survey.sky_wcs import wcs_of_file
 from .whole_file import whole_file
 
 __all__ = ["write_model_images"]
@@ -54,7 +55,7 @@ def write_model_images(
         What was written. Pixels without data are NaN in the residual.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    header = fits.Header(getattr(scene.sky_position, "header", None) or fits.Header())
+    header = wcs_of_file(scene)
     header.update(cards)
     paths = []
     for index, band in enumerate(scene.bands):

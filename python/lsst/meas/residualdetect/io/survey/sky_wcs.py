@@ -28,10 +28,10 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from ...scene import Positions, SceneError
+from ...scene import Positions, Scene, SceneError
 from ..remarks import Remarks
 
-__all__ = ["SkyWcs", "check_agreement", "read_wcs"]
+__all__ = ["SkyWcs", "check_agreement", "moved", "read_wcs", "wcs_of_file"]
 
 # Farther apart the pixels are not the same pixels.
 _MAX_SHIFT_PIX = 1.0
@@ -81,6 +81,24 @@ class SkyWcs:
     def header(self) -> fits.Header:
         """Its cards, distortions too."""
         return self.wcs.to_header(relax=True)
+
+
+def moved(header: fits.Header, y: int, x: int) -> fits.Header:
+    """A header whose reference pixel lies as many pixels farther up and to
+    the right.
+    """
+    header = header.copy()
+    for card, pixels in (("CRPIX1", x), ("CRPIX2", y)):
+        header[card] = header.get(card, 0.0) + pixels
+    return header
+
+
+def wcs_of_file(scene: Scene) -> fits.Header:
+    """Cards that tell of a file with a scene's pixels where they are on the
+    sky; none if its ``sky_position`` has no ``header``, in patch coordinates.
+    """
+    header = getattr(scene.sky_position, "header", None)
+    return fits.Header() if header is None else moved(header, -scene.origin[0], -scene.origin[1])
 
 
 def read_wcs(header: fits.Header, remarks: Remarks, what: str) -> tuple[SkyWcs | None, float | None]:
