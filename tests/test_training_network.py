@@ -175,7 +175,7 @@ def test_on_a_processor_each_core_has_its_crops(cfg, tmp_path, monkeypatch):
     assert (tmp_path / "log.txt.rank1").exists()
     weights = torch.load(tmp_path / "model_final.pth", weights_only=False)["model"]
     assert all(torch.isfinite(values).all() for values in weights.values())
-    (last,) = (json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()[-1:])
+    last = json.loads((tmp_path / "metrics.json").read_text().splitlines()[-1])
     assert "validation/average_precision" in last
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert n_processes(cfg) == 1
@@ -192,7 +192,7 @@ def test_a_folder_without_tiles_is_named_before_work_begins(cfg, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU one process trains on the CPU")
-def test_what_goes_wrong_in_a_process_is_told(cfg, folder, tmp_path, monkeypatch):
+def test_what_goes_wrong_in_a_process_is_told(cfg, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     cfg.SOLVER.IMS_PER_BATCH = 8
     (tmp_path / "bad").mkdir()

@@ -120,9 +120,7 @@ def claim_folder(folder: Path, options: ComparisonOptions) -> None:
         Raised if the folder's ``options.json`` says otherwise.
     """
     path, facts = folder / _OPTIONS_FILE, _facts(options)
-    found = json.loads(path.read_text()) if path.exists() else {}
-    if found:
-        found.setdefault(_VERSION, "unknown")
+    found = {_VERSION: "unknown", **json.loads(path.read_text())} if path.exists() else {}
     different = sorted(key for key in facts.keys() & found.keys() if found[key] != facts[key])
     if different:
         raise ValueError(

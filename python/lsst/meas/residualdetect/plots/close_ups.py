@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ class CloseUp:
         What to look at, (y, x) in pixels of the pictures.
     known : `numpy.ndarray`, (n, 2), float64
         Known peaks, likewise.
-    true : `numpy.ndarray`, (m, 2), float64, optional
+    true : `numpy.ndarray`, (m, 2), float64
         True sources, likewise.
     """
 
@@ -62,7 +62,7 @@ class CloseUp:
     pictures: tuple[Picture, ...]
     place: tuple[float, float]
     known: npt.NDArray[np.float64]
-    true: npt.NDArray[np.float64] = field(default_factory=lambda: _NOWHERE)
+    true: npt.NDArray[np.float64]
 
 
 def take_close_up(
